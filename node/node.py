@@ -36,6 +36,7 @@ from quorumcache.node.founding.introduction import own_info
 from quorumcache.node.housekeeping.data_dir_watch import DataDirWatch
 from quorumcache.node.housekeeping.hold_watch import LOOK_MS as HOLDS_LOOK_MS
 from quorumcache.node.housekeeping.hold_watch import HoldWatch
+from quorumcache.node.housekeeping.limits import LOOK_MS as LIMITS_LOOK_MS
 from quorumcache.node.housekeeping.limits import LimitWatch
 from quorumcache.node.member import Member
 from quorumcache.node.observed import Observed
@@ -332,8 +333,11 @@ class Node(Observed):
             self.coordinator.sweep,
             self.server.sweep,
             self._basics.timekeeper.sweep,
-            lambda: limits.look(now_ns(), self.host.bytes_used, evicts=self.host.may_evict),
             lambda: health_log.look(now_ns()),
+        )
+        rounds.in_sweeps(
+            lambda: limits.look(now_ns(), self.host.bytes_used, evicts=self.host.may_evict),
+            every_ms=LIMITS_LOOK_MS,
         )
         rounds.in_sweeps(self.recovery.look, every_ms=RECOVERY_LOOK_MS)
         rounds.in_sweeps(holds.look, every_ms=HOLDS_LOOK_MS)

@@ -7,9 +7,15 @@ from typing import Final
 from quorumcache.node.consensus.runs import Run
 from quorumcache.node.consensus.values import Index, Message, Outbound, ReplicaId, Term
 
+Held = tuple[int, int, int]
+"""Group, term, and the index up to which its entries are durable at another node."""
+
 BEAT_FIELDS: Final = 5
 """Numbers that are told of each group in the heartbeats of many: group_id, term, commit_index,
 read_context, and by how much fresh_index is above commit_index."""
+
+BEATS_PER_ITEM: Final = 24
+"""Groups whose heartbeats travel together: they fit into a datagram."""
 
 
 class Transport:
@@ -23,6 +29,10 @@ class Transport:
 
     def send(self, group_id: int, messages: list[Outbound], tick: int) -> None:
         """Queue messages; they leave with the next `flush`. `tick` numbers the host's ticks."""
+        raise NotImplementedError
+
+    def send_run(self, group_id: int, followers: tuple[ReplicaId, ...], message: Message) -> None:
+        """Queue what `ReplicatedLog.extend` returned, for each of these."""
         raise NotImplementedError
 
     def flush(self) -> None:
@@ -67,10 +77,11 @@ class Transport:
         raise NotImplementedError
 
     def answer_beats(
-        self, node_id: int, life: int, number: int, stamp: int, but: list[int]
+        self, node_id: int, life: int, number: int, stamp: int, but: list[int], is_copied: bool
     ) -> None:
         """Tell who sent the heartbeats of many groups that they were heard, but those at these
-        positions. `stamp`: this node's clock. It leaves with the next `flush`."""
+        positions. `stamp`: this node's clock. `is_copied`: tell it twice. It leaves with the next
+        `flush`."""
         raise NotImplementedError
 
     def check(self, message: Message) -> None:

@@ -23,6 +23,9 @@ WRITES_FULL: Final = "writes_full"
 FULL_PERCENT: Final = 95
 """From here on a limit counts as reached: the next value may be refused."""
 
+LOOK_MS: Final = 200
+"""Time between two looks."""
+
 QUIET_NS: Final = 10_000_000_000
 """Time without a refusal after which an alarm ends."""
 

@@ -42,6 +42,10 @@ MEMORY_FORM: Final = 2
 TIDY_ENTRIES: Final = 1 << 14
 """Entries of tables that one look moves, beyond which the next groups wait: a millisecond."""
 
+ALL_TIDY_ROUNDS: Final = 8
+"""In one round of so many all groups are looked at. In the others, those that have applied
+something since they had nothing to give back: a table changes by what is applied."""
+
 LATE_SECONDS: Final = 2
 """A node that speaks may not know yet what was lent in so many seconds before."""
 
@@ -89,6 +93,10 @@ class MemoryRound:
         self._told: dict[int, Told] = {}
         self._to_tidy: list[ReplicaGroup] = []
         self._per_look = 0
+        self._tidied: dict[int, int] = {}
+        """The last entry that each group had applied when it had nothing to give back."""
+        self._tidy_rounds = 0
+        """Until all are looked at again."""
         room.decide_now = self.decide
 
     # -- tables --------------------------------------------------------------------------------
@@ -97,12 +105,19 @@ class MemoryRound:
         """Let the next groups give back what their tables have too much."""
         if not self._to_tidy:
             self._to_tidy = list(self._groups())
+            self._tidy_rounds = (self._tidy_rounds or ALL_TIDY_ROUNDS) - 1
             self._per_look = len(self._to_tidy) // LOOKS_PER_ROUND + 1
         moved = 0
         for _ in range(self._per_look):
             if not self._to_tidy or moved > TIDY_ENTRIES:
                 return
-            moved += self._to_tidy.pop().machine.tidy()
+            group = self._to_tidy.pop()
+            group_id, index = group.group_id, group.applied_index
+            if self._tidied.get(group_id) == index and self._tidy_rounds:
+                continue
+            entries = group.machine.tidy()
+            self._tidied[group_id] = -1 if entries else index
+            moved += entries
 
     # -- the decision --------------------------------------------------------------------------
 
@@ -212,7 +227,7 @@ class MemoryRound:
 
     def forget(self, group_id: int) -> None:
         """The group has left this node: one of the same number that comes later is another."""
-        for of_groups in (self._grants, self._lately, self._evicted):
+        for of_groups in (self._grants, self._lately, self._evicted, self._tidied):
             of_groups.pop(group_id, None)
         self.room.forget(group_id)
 

@@ -1,7 +1,7 @@
 """Heartbeats of many groups at one moment as one item, and one answer to all of them.
 
-    BEATS        (kind, life, number, sent_ns, stamp, fields)     leader to follower
-    BEATS_HEARD  (kind, life, number, stamp, but)                 follower to leader
+    BEATS        (kind, life, number, sent_ns, stamp, copied, fields)    leader to follower
+    BEATS_HEARD  (kind, life, number, stamp, but)                        follower to leader
 
 fields: group_id, term, commit_index, read_context and lead of each group, one after the other. lead
 is by how much fresh_index is above commit_index; it means nothing without a stamp. The other
@@ -10,27 +10,32 @@ members are those of a `Heartbeat`.
 The answer says that every group but those at the positions of `but` has heard its heartbeat, and
 repeats what a `HeartbeatReply` would. What became of the others is said in messages of their own,
 or not at all. As in `bundles.py`, `life` is that of the process that sent the heartbeats, which
-remembers what an answer will mean. Both items come twice, and the first copy counts.
+remembers what an answer will mean.
+
+A datagram is a second way past a packet that the connection has lost, and costs as much as the
+first one. So heartbeats, and their answers, are copied (copied: 1) while it may be needed: if what
+was sent to the node at the moment before has not been answered, or was long ago. Of two copies the
+first counts.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from quorumcache.node.consensus.transport import BEAT_FIELDS
+from quorumcache.node.consensus.transport import BEAT_FIELDS, BEATS_PER_ITEM
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.codec import pack_item
 from quorumcache.node.peers.items import BEATS, BEATS_HEARD
-
-BEATS_PER_ITEM: Final = 24
-"""Groups whose heartbeats travel together: they fit into a datagram."""
 
 REMEMBERED_MAX: Final = 1 << 14
 """Heartbeats without an answer that are remembered of one peer: a MiB. Their answers would come too
 late to be of use."""
 
-Heard = tuple[int, int, int, int, tuple[int, ...]]
-"""Life, number, sent_ns, stamp and fields of heartbeats that came."""
+WELL_NS: Final = 1_000_000_000
+"""An answer to what was sent longer ago says nothing of the connection now."""
+
+Heard = tuple[int, int, int, int, bool, tuple[int, ...]]
+"""Life, number, sent_ns, stamp, copied and fields of heartbeats that came."""
 
 
 class OpenBeats:
@@ -47,12 +52,30 @@ class OpenBeats:
 class SentBeats:
     """Those that one peer has not answered, oldest first."""
 
-    __slots__ = ("beats", "count")
+    __slots__ = ("_answered_ns", "_before_ns", "_moment_ns", "beats", "count")
 
     def __init__(self) -> None:
         self.beats: dict[int, OpenBeats] = {}
         self.count = 0
         """Heartbeats in all of them."""
+        self._moment_ns = 0
+        """When the newest ones were sent, answered or not."""
+        self._before_ns = 0
+        """When those of the moment before were."""
+        self._answered_ns = 0
+        """When the newest that were answered had been sent."""
+
+    def is_well(self, now_ns: int) -> bool:
+        """Whether what was sent before this moment has come, and its answer as well."""
+        if now_ns > self._moment_ns:
+            self._before_ns, self._moment_ns = self._moment_ns, now_ns
+        before_ns = self._before_ns
+        return 0 < before_ns <= self._answered_ns and now_ns - before_ns <= WELL_NS
+
+    def answered(self, beats: OpenBeats) -> None:
+        """An answer has come to these."""
+        if beats.sent_ns > self._answered_ns:
+            self._answered_ns = beats.sent_ns
 
     def add(self, number: int, beats: OpenBeats) -> None:
         self.beats[number] = beats
@@ -96,17 +119,21 @@ class Beats:
         found.append(beats)
         return beats.fields
 
-    def close(self, node_id: int, beats: OpenBeats) -> bytes:
-        """The item that carries heartbeats to a peer; what its answer will mean is remembered."""
+    def close(self, node_id: int, beats: OpenBeats) -> tuple[bytes, bool]:
+        """The item that carries heartbeats to a peer, and whether it is to be copied. What its
+        answer will mean is remembered."""
         self._number += 1
         number = self._number
         sent = self.unanswered.get(node_id)
         if sent is None:
             sent = self.unanswered[node_id] = SentBeats()
+        is_copied = not sent.is_well(beats.sent_ns)
         sent.add(number, beats)
-        item = (BEATS, self.life, number, beats.sent_ns, beats.stamp, beats.fields)
-        packed: bytes = pack_item(item)
-        return packed
+        moment = beats.sent_ns, beats.stamp
+        packed: bytes = pack_item(
+            (BEATS, self.life, number, *moment, 1 if is_copied else 0, beats.fields)
+        )
+        return packed, is_copied
 
     def answered(
         self, node_id: int, item: tuple[Any, ...]
@@ -120,6 +147,7 @@ class Beats:
         beats = sent.take(number)
         if beats is None:
             return None
+        sent.answered(beats)
         count = len(beats.fields) // BEAT_FIELDS
         if but and max(but) >= count:
             raise PeerFrameError(f"an answer about heartbeat {max(but)} of {count}")
@@ -132,10 +160,10 @@ class Beats:
 
 def fields_of_beats(item: tuple[Any, ...]) -> Heard:
     """What is in a BEATS. Raises `PeerFrameError`."""
-    if len(item) == 6 and _are_numbers(item[:5]) and type(item[5]) is tuple:
-        fields: tuple[Any, ...] = item[5]
+    if len(item) == 7 and _are_numbers(item[:6]) and type(item[6]) is tuple:
+        fields: tuple[Any, ...] = item[6]
         if len(fields) % BEAT_FIELDS == 0 and _are_numbers(fields):
-            return item[1], item[2], item[3], item[4], fields
+            return item[1], item[2], item[3], item[4], item[5] == 1, fields
     raise PeerFrameError("heartbeats of an unknown form")
 
 

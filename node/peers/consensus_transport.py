@@ -12,17 +12,16 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from quorumcache.node.consensus.runs import Run, pack_run, unpack_runs
-from quorumcache.node.consensus.transport import Transport
+from quorumcache.node.consensus.transport import BEATS_PER_ITEM, Held, Transport
 from quorumcache.node.consensus.values import Index, Message, Outbound, ReplicaId, Term
 from quorumcache.node.consensus.wire import COPY_ALWAYS, COPY_IF_FIRST, COPY_ONCE_A_TICK
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers import beats
-from quorumcache.node.peers.beats import BEATS_PER_ITEM, Beats, Heard, OpenBeats
+from quorumcache.node.peers.beats import Beats, Heard, OpenBeats
 from quorumcache.node.peers.bundles import (
     BUNDLE_BYTES_GOAL,
     Bundle,
     Bundles,
-    Held,
     fields_of_bundle,
     pack_answer,
 )
@@ -106,6 +105,26 @@ class ConsensusTransport(Transport):
             if self._goes_again(to, message, tick):
                 self.peers.send_again(to, packed)
 
+    def send_run(self, group_id: int, followers: tuple[ReplicaId, ...], message: Message) -> None:
+        """Queue what `ReplicatedLog.extend` returned, for each of these."""
+        run = pack_run(group_id, message)
+        if not run:
+            long = _ENTRIES(*message)
+            self.send(group_id, [Outbound(to, long) for to in followers], 0)
+            return
+        held = (group_id, message[0], message[1] + 1)
+        bundles = self._bundles.open
+        for to in followers:
+            bundle = bundles.get(to)
+            if bundle is None:
+                if self.peers.form_of(to) < BUNDLE_FORM:
+                    self.send(group_id, [Outbound(to, _ENTRIES(*message))], 0)
+                    continue
+                bundle = bundles[to] = Bundle()
+            bundle.add(run, held)
+            if bundle.size > BUNDLE_BYTES_GOAL:
+                self._send_bundle(to, bundles.pop(to))
+
     def _goes_again(self, to: int, message: Message, tick: int) -> bool:
         """Whether a message also goes as a datagram."""
         copy = _COPIES.get(type(message), 0)
@@ -126,9 +145,13 @@ class ConsensusTransport(Transport):
         """One frame to every peer, in which the heartbeats of all groups are one item, and their
         entries another."""
         self.before_flush()
-        bundles = self._bundles.open
-        for to in list(bundles):
-            self._send_bundle(to, bundles.pop(to))
+        bundles, self._bundles.open = self._bundles.open, {}
+        before: Bundle | None = None
+        for to, bundle in bundles.items():
+            if before is None or bundle.packed != before.packed:
+                before = bundle
+                number, packed = self._bundles.close(bundle)
+            self._sent_bundle(to, number, packed, bundle)
         gathered = self._gathered.open
         if gathered:
             for to in list(gathered):
@@ -159,13 +182,16 @@ class ConsensusTransport(Transport):
             if self.peers.form_of(to) < BUNDLE_FORM:
                 return False
             bundle = bundles[to] = Bundle()
-        bundle.add(run, group_id, message[0], message[1] + len(message[4]))
+        bundle.add(run, (group_id, message[0], message[1] + len(message[4])))
         if bundle.size > BUNDLE_BYTES_GOAL:
             self._send_bundle(to, bundles.pop(to))
         return True
 
     def _send_bundle(self, to: int, bundle: Bundle) -> None:
         number, packed = self._bundles.close(bundle)
+        self._sent_bundle(to, number, packed, bundle)
+
+    def _sent_bundle(self, to: int, number: int, packed: bytes, bundle: Bundle) -> None:
         if self.peers.send_packed(to, packed):
             if to not in self._bundles.unanswered:
                 self._forget_who_left()
@@ -245,9 +271,10 @@ class ConsensusTransport(Transport):
                 if self.peers.form_of(node_id) < BUNDLE_FORM:
                     self._gathered.lost(node_id)  # Its node has left: see `_forget_who_left`.
         for each in gathered:
-            packed = self._gathered.close(to, each)
+            packed, is_copied = self._gathered.close(to, each)
             self.peers.send_packed(to, packed)
-            self.peers.send_again(to, packed)
+            if is_copied:
+                self.peers.send_again(to, packed)
 
     def message_of_beat(
         self,
@@ -262,18 +289,21 @@ class ConsensusTransport(Transport):
         return message_of_beat((term, commit_index, sent_ns, read_context, stamp, fresh_index))
 
     def beats_told(self, node_id: int, item: tuple[Any, ...]) -> Heard | None:
-        """Life, number, moment, stamp and fields of a BEATS; None for a second copy. Raises
-        `PeerFrameError`."""
+        """What is in a BEATS; None for a second copy. Raises `PeerFrameError`."""
         told = beats.fields_of_beats(item)
+        if not told[4]:
+            return told
         return told if self._is_first_copy(hash((node_id, told[0], told[1]))) else None
 
     def answer_beats(
-        self, node_id: int, life: int, number: int, stamp: int, but: list[int]
+        self, node_id: int, life: int, number: int, stamp: int, but: list[int], is_copied: bool
     ) -> None:
-        """Tell who sent a BEATS that its groups have heard it, but those at these positions."""
+        """Tell who sent a BEATS that its groups have heard it, but those at these positions: on the
+        ways on which it was sent."""
         packed = beats.pack_answer(life, number, stamp, but)
         self.peers.send_packed(node_id, packed)
-        self.peers.send_again(node_id, packed)
+        if is_copied:
+            self.peers.send_again(node_id, packed)
 
     def beats_heard(
         self, node_id: int, item: tuple[Any, ...]

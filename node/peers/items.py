@@ -21,8 +21,8 @@ CONSENSUS_KINDS: Final = 32
 """Kinds in [0, CONSENSUS_KINDS) are consensus message types."""
 
 BEATS: Final = 26
-"""(kind, life, number, sent_ns, stamp, (group_id, term, commit_index, read_context, lead, ...)):
-heartbeats of many groups at one moment (`beats.py`), to nodes of form 3 or more."""
+"""(kind, life, number, sent_ns, stamp, copied, (group_id, term, commit_index, read_context, lead,
+...)): heartbeats of many groups at one moment (`beats.py`), to nodes of form 3 or more."""
 
 BEATS_HEARD: Final = 27
 """(kind, life, number, stamp, but): the answer to all of them, but to those at these positions."""

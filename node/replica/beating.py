@@ -8,7 +8,7 @@ not usual is stepped as a message, and answered by itself.
 from __future__ import annotations
 
 from quorumcache.node.consensus.api import BEAT_COMMITS, BEAT_ODD, BeatSink
-from quorumcache.node.consensus.transport import BEAT_FIELDS, Transport
+from quorumcache.node.consensus.transport import BEAT_FIELDS, BEATS_PER_ITEM, Transport
 from quorumcache.node.consensus.values import Index, ReplicaId, Term
 from quorumcache.node.replica.bundled import BundleHost
 
@@ -40,6 +40,10 @@ class GroupBeats(BeatSink):
 class BeatHost(BundleHost):
     """The part of a host that is about ticks and heartbeats."""
 
+    def flush_now(self) -> None:
+        """Have the peers' frames sent at once, unless they will be soon."""
+        raise NotImplementedError
+
     def pass_tick(self, now_ns: int) -> None:
         """A tick, for all groups."""
         is_due = False
@@ -55,7 +59,7 @@ class BeatHost(BundleHost):
             elif group.led_term and log.lease_until_ns > group.lease_until_ns:
                 group.update_lease()  # Alone: no answer of anybody else renews it.
         if is_due:
-            self.flush_soon()
+            self.flush_now()
 
     def take_beats(
         self,
@@ -64,9 +68,11 @@ class BeatHost(BundleHost):
         number: int,
         sent_ns: int,
         stamp: int,
+        is_copied: bool,
         fields: tuple[int, ...],
     ) -> None:
-        """Take in the heartbeats of many groups that a node sent together, and answer them."""
+        """Take in the heartbeats of many groups that a node sent together, and answer them.
+        `is_copied`: twice, and so they are to be answered."""
         if self.disk_trouble or self.stopped:
             return  # As for messages: no leader is answered.
         own_stamp = -1
@@ -99,8 +105,11 @@ class BeatHost(BundleHost):
             elif own_stamp < 0:
                 own_stamp = log.clock_stamp()
         if own_stamp >= 0:
-            self.transport.answer_beats(node_id, life, number, own_stamp, but)
-            self.flush_soon()
+            self.transport.answer_beats(node_id, life, number, own_stamp, but, is_copied)
+            if len(fields) < BEATS_PER_ITEM * BEAT_FIELDS:
+                self.flush_now()
+            else:
+                self.flush_soon()  # More of them may be in the same frame.
 
     def beats_heard(
         self, node_id: int, sent_ns: int, stamp: int, fields: list[int], but: tuple[int, ...]

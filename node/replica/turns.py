@@ -58,6 +58,12 @@ class Turns:
             self._is_scheduled = True
             self._loop.call_soon(self._look)
 
+    def flush_now(self) -> None:
+        """Have it sent at once: for what is due by the clock and by itself, so that nothing that
+        comes in meanwhile belongs to it. A turn that is wanted already takes it along."""
+        if not self._is_scheduled:
+            self._flush()
+
     def _look(self) -> None:
         counters = self._counters
         arrived = counters.bytes_read + counters.peer_bytes_received

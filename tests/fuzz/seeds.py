@@ -200,7 +200,7 @@ def frames() -> list[bytes]:
         encode_proof(bytes(32)),
         encode_items(
             [
-                pack_item((BEATS, 9, 1, 5000, 8, (1, 2, 3, 0, 0, 2, 2, 30, 1, 4))),
+                pack_item((BEATS, 9, 1, 5000, 8, 1, (1, 2, 3, 0, 0, 2, 2, 30, 1, 4))),
                 pack_item((BEATS_HEARD, 9, 1, 77, (1,))),
             ]
         ),

@@ -21,6 +21,7 @@ from typing import Any
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import is_told_well
 from quorumcache.node.consensus.runs import Run
+from quorumcache.node.consensus.transport import Held
 from quorumcache.node.consensus.values import SnapshotMeta
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.members import Members
@@ -291,18 +292,19 @@ class _Host(SimpleNamespace):
             self.step(node_id, run[0], _TRANSPORT.message_of(run), True)
 
     def take_beats(
-        self, node_id: int, life: int, number: int, sent_ns: int, stamp: int, fields: Any
+        self,
+        *told: Any,
     ) -> None:
         """Of no group."""
-        ReplicaHost.take_beats(self, node_id, life, number, sent_ns, stamp, fields)  # type: ignore[arg-type]
+        ReplicaHost.take_beats(self, *told)  # type: ignore[arg-type]
 
     def beats_heard(self, *_: Any) -> None:
         """No heartbeat was ever sent."""
         raise AssertionError("an answer to no heartbeat")
 
-    def acknowledged(self, node_id: int, group_id: int, term: int, match_index: int) -> None:
+    def acknowledged(self, node_id: int, held: list[Held]) -> None:
         """No bundle was ever sent."""
-        raise AssertionError("an answer to no bundle")
+        assert not held, "an answer to no bundle"
 
 
 class _Coordinator:

@@ -9,6 +9,7 @@ import pytest
 from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.housekeeping.memory_round import (
+    ALL_TIDY_ROUNDS,
     LATE_SECONDS,
     LOOKS_PER_ROUND,
     SILENT_NS,
@@ -59,6 +60,7 @@ class Group:
         self.leader_id = leader
         self.log = Log(*members)
         self.machine = Machine()
+        self.applied_index = 0
         self.share_bytes = 0
 
     @property
@@ -381,6 +383,18 @@ def test_all_tables_are_looked_at_in_the_time_of_a_round() -> None:
     looks = [world.groups[number].machine.looks for number in range(1, 65)]
     assert min(looks) >= 1
     assert max(looks) <= 2
+
+
+def test_a_group_that_has_applied_nothing_is_looked_at_in_one_round_of_many() -> None:
+    world = World(led(1, HERE), led(2, HERE), led(3, HERE))
+    _, busy, untidy = world.groups.values()
+    untidy.machine.moves = 1
+    rounds = 4 * ALL_TIDY_ROUNDS
+    for _ in range(rounds * len(world.groups)):
+        world.round.tidy()
+        busy.applied_index += 1
+    looks = [group.machine.looks for group in world.groups.values()]
+    assert looks == [1 + 4, rounds, rounds]
 
 
 def test_one_look_moves_a_bounded_number_of_entries() -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import msgpack
 import pytest
 
+from quorumcache.node.consensus.transport import BEATS_PER_ITEM
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.beats import (
-    BEATS_PER_ITEM,
     REMEMBERED_MAX,
+    WELL_NS,
     Beats,
     fields_of_answer,
     fields_of_beats,
@@ -42,10 +43,10 @@ def sent(beats: Beats, node_id: int, *groups: int) -> int:
     """Send heartbeats of these groups in one item; its number."""
     gather(beats, node_id, *groups)
     (each,) = beats.open.pop(node_id)
-    item = unpack(beats.close(node_id, each))
+    item = unpack(beats.close(node_id, each)[0])
     fields = tuple(value for group_id in groups for value in (group_id, 4, 10, 0, 0))
-    assert item == (BEATS, beats.life, item[2], 50, 0, fields)
-    assert fields_of_beats(item) == (*item[1:5], fields)
+    assert item == (BEATS, beats.life, item[2], 50, 0, 1, fields)
+    assert fields_of_beats(item) == (*item[1:5], True, fields)
     number: int = item[2]
     return number
 
@@ -107,6 +108,38 @@ def test_one_item_tells_one_moment_and_one_stamp() -> None:
     assert [each.fields[::5] for each in beats.open[3]] == [[5]]
 
 
+def copied(beats: Beats, node_id: int, sent_ns: int, *, is_answered: bool = True) -> bool:
+    """Whether heartbeats of a moment are copied, which are answered then."""
+    gather(beats, node_id, 1, sent_ns=sent_ns)
+    (each,) = beats.open.pop(node_id)
+    packed, is_copied = beats.close(node_id, each)
+    if is_answered:
+        beats.answered(node_id, answer(unpack(packed)[2]))
+    return is_copied
+
+
+def test_heartbeats_are_copied_until_those_before_them_are_answered() -> None:
+    beats = Beats(LIFE)
+    assert copied(beats, 2, 100), "nothing is known of the connection"
+    assert not copied(beats, 2, 200)
+    assert not copied(beats, 2, 300, is_answered=False)
+    assert not copied(beats, 2, 300, is_answered=False), "of the same moment"
+    assert copied(beats, 2, 400, is_answered=False), "no answer yet"
+    assert copied(beats, 2, 500)
+    assert not copied(beats, 2, 600), "what came before is of no use any more"
+    assert copied(beats, 3, 600), "another node"
+    beats.lost(2)
+    assert copied(beats, 2, 700)
+
+
+def test_an_answer_of_long_ago_says_nothing_of_the_connection_now() -> None:
+    beats = Beats(LIFE)
+    copied(beats, 2, 100)
+    assert not copied(beats, 2, 200)
+    assert copied(beats, 2, 201 + WELL_NS)
+    assert not copied(beats, 2, 202 + WELL_NS)
+
+
 def test_an_item_fits_into_a_datagram() -> None:
     beats = Beats(LIFE)
     for group_id in range(60_000, 60_000 + 2 * BEATS_PER_ITEM):
@@ -114,15 +147,15 @@ def test_an_item_fits_into_a_datagram() -> None:
         beats.room(2, 1 << 60, STAMP).extend(fields)
     whole = beats.open.pop(2)
     assert len(whole) == 2
-    assert all(len(beats.close(2, each)) < DATAGRAM_BYTES_MAX - 40 for each in whole)
+    assert all(len(beats.close(2, each)[0]) < DATAGRAM_BYTES_MAX - 40 for each in whole)
 
 
 def test_what_is_no_heartbeat_and_no_answer_is_refused() -> None:
-    good = (BEATS, 1, 2, 3, 4, (5, 6, 7, 8, 9))
-    assert fields_of_beats(good) == good[1:]
-    bad: list[tuple[Any, ...]] = [(BEATS,), good[:5], (*good, 1)]
-    bad += [(*good[:at], each, *good[at + 1 :]) for at in range(1, 5) for each in (b"1", -1, True)]
-    bad += [(*good[:5], each) for each in (b"", None, (1,), (1, 2, 3, 4, "5"), (1, 2, 3, 4, -5))]
+    good = (BEATS, 1, 2, 3, 4, 0, (5, 6, 7, 8, 9))
+    assert fields_of_beats(good) == (1, 2, 3, 4, False, good[-1])
+    bad: list[tuple[Any, ...]] = [(BEATS,), good[:6], (*good, 1)]
+    bad += [(*good[:at], each, *good[at + 1 :]) for at in range(1, 6) for each in (b"1", -1, True)]
+    bad += [(*good[:6], each) for each in (b"", None, (1,), (1, 2, 3, 4, "5"), (1, 2, 3, 4, -5))]
     for item in bad:
         with pytest.raises(PeerFrameError):
             fields_of_beats(item)

@@ -13,6 +13,7 @@ import pytest
 
 from quorumcache.node.consensus.api import BEAT_COMMITS, BEAT_ODD
 from quorumcache.node.consensus.raft.messages import Heartbeat
+from quorumcache.node.consensus.transport import BEATS_PER_ITEM
 from quorumcache.node.consensus.values import Entry, EntryKind, Role
 from quorumcache.node.peers.items import BEATS, BEATS_HEARD
 from quorumcache.node.state_machine import encode_batch
@@ -39,10 +40,12 @@ class World(HostWorld):
         sent, self.sent = self.sent, []
         return [(node, *item[1:]) for node, item in sent if item[0] == kind]
 
-    def hear(self, number: int, *group_ids: int, stamp: int = STAMP) -> None:
+    def hear(
+        self, number: int, *group_ids: int, stamp: int = STAMP, is_copied: bool = False
+    ) -> None:
         """Heartbeats of node 2 for these groups; each is told 4 committed entries."""
         fields = tuple(value for group_id in group_ids for value in (group_id, 1, 4, 0, 3))
-        self.deliver(2, (BEATS, LIFE, number, MOMENT, stamp, fields))
+        self.deliver(2, (BEATS, LIFE, number, MOMENT, stamp, int(is_copied), fields))
 
     def beat(self, group_id: int, to: int = 2, sent_ns: int = MOMENT) -> bool:
         sink = self.logs[group_id].sink
@@ -53,11 +56,24 @@ class World(HostWorld):
 def test_all_are_heard_and_answered_once_with_the_nodes_stamp() -> None:
     world = World(1, 2, 3)
     world.hear(7, 1, 2, 3)
-    world.turn()
     assert [log.beats for log in world.logs.values()] == [[(2, 1, 4, STAMP, 7)]] * 3
     assert [log.stepped for log in world.logs.values()] == [[]] * 3
     assert world.taken(BEATS_HEARD) == [(2, LIFE, 7, 77, ())]
-    assert world.story[-1] == "flush", "the answer leaves"
+    assert world.story[-1] == "flush", "the answer leaves at once"
+
+
+def test_answers_to_heartbeats_that_fill_an_item_leave_together() -> None:
+    """More of them are in the same frame, as a rule."""
+    groups = range(1, BEATS_PER_ITEM + 2)
+    world = World(*groups)
+    world.turn()
+    world.story.clear()
+    world.hear(7, *groups[:-1])
+    assert "flush" not in world.story
+    world.hear(8, groups[-1])
+    world.turn()
+    assert len(world.taken(BEATS_HEARD)) == 2
+    assert world.story.count("flush") == 1
 
 
 def test_without_a_stamp_nothing_is_told_of_freshness() -> None:
@@ -80,11 +96,14 @@ def test_what_is_not_usual_is_stepped_and_not_answered_for() -> None:
 
 def test_the_second_copy_is_not_heard() -> None:
     world = World(1)
+    again: list[bytes] = []
+    world.send_again = lambda node_id, packed: again.append(packed)  # type: ignore[method-assign]
     for _ in range(2):
-        world.hear(7, 1)
+        world.hear(7, 1, is_copied=True)
     assert len(world.logs[1].beats) == 1
-    assert len(world.taken(BEATS_HEARD)) == 1
+    assert len(world.taken(BEATS_HEARD)) == len(again) == 1, "the answer is copied, too"
     world.hear(8, 1)
+    assert len(again) == 1
     assert len(world.logs[1].beats) == 2
 
 
@@ -128,8 +147,8 @@ def test_heartbeats_of_all_groups_leave_as_one_item_without_a_turn() -> None:
     assert not any(group.dirty for group in world.groups.values())
     world.turn()
     assert world.taken(BEATS) == [
-        (2, 0, 1, MOMENT, 0, (1, 1, 4, 0, 0, 2, 1, 4, 0, 0)),
-        (3, 0, 2, MOMENT, 0, (2, 1, 4, 0, 0)),
+        (2, 0, 1, MOMENT, 0, 1, (1, 1, 4, 0, 0, 2, 1, 4, 0, 0)),
+        (3, 0, 2, MOMENT, 0, 1, (2, 1, 4, 0, 0)),
     ]
     world.transport.flush()
     assert world.sent == []
