@@ -224,19 +224,19 @@ class MemcachedConnection(asyncio.Protocol):
         if conversation.closing:
             return
         replies = self.replies
-        if data[:4] == b"set " or self._parser.is_in_set:
+        begins = data[:4]
+        if begins == b"set " or self._parser.is_in_set:
             data = begin_plain_sets(conversation, self._parser, data)
             if conversation.backlog:
                 self._wait_for_room([])
             if not data:
                 self._flush()
                 return
-        if data[:3] == b"get" and self._may_answer():
-            end = self._answer_gets(data)
-            if end == len(data):
+            begins = data[:4]
+        if (begins == b"get " or begins == b"gets") and self._may_answer():
+            data = data[self._answer_gets(data) :]
+            if not data:
                 return
-            if end:
-                data = data[end:]
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
         # slot, a large value that waits for its last pieces has no lane yet, and a client that does
         # not read has none of them. What only has a slot is no matter to gets of one key, which see
