@@ -37,6 +37,7 @@ CORE = {
     "sets": ("set_batch.c", *_TABLE),
     "client_sets": ("set_lines.c", "key_token.c"),
     "batches": ("pack_batch.c",),
+    "wire": ("crc32.c",),
 }
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""
 
@@ -66,6 +67,7 @@ ROOMS = {
         "beating bundled evicting group host installing memory_room pacing read_rounds"
         " snapshotting ticking turns"
     ),
+    "storage": "disk_worker",
     "store": "*",
     "telemetry": "counters timings",
     "wal": "chain format groups queue wal",

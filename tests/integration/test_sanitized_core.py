@@ -27,6 +27,9 @@ TESTS = (
     "tests/unit/node/clients/test_get_routes.py",
     "tests/unit/node/clients/test_set_reader.py",
     "tests/unit/node/test_state_machine.py",
+    "tests/unit/node/core/test_wire.py",
+    "tests/unit/node/peers/test_codec.py",
+    "tests/unit/node/wal/test_groups.py",
 )
 """What runs over every form of something that the core has."""
 
@@ -64,6 +67,7 @@ def test_the_tests_of_all_forms_pass_over_the_sanitized_core(built: Path) -> Non
     assert "native_gets" in collected
     assert "native_sets" in collected
     assert "TestNativePacker" in collected
+    assert "native_wire" in collected
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ MODULES = {
     "sets": ("set_batch.c", *_TABLE),
     "client_sets": ("set_lines.c", "key_token.c"),
     "batches": ("pack_batch.c",),
+    "wire": ("crc32.c",),
 }
 """As in setup.py, whose test compares them. Each may use those before it."""
 
