@@ -224,12 +224,19 @@ class MemcachedConnection(asyncio.Protocol):
         if conversation.closing:
             return
         replies = self.replies
-        if data[:3] == b"get" and self._may_answer():
-            end = self._answer_gets(data)
-            if end == len(data):
+        begins = data[:4]
+        if begins == b"set " or self._parser.is_in_set:
+            data = begin_plain_sets(conversation, self._parser, data)
+            if conversation.backlog:
+                self._wait_for_room([])
+            if not data:
+                self._flush()
                 return
-            if end:
-                data = data[end:]
+            begins = data[:4]
+        if (begins == b"get " or begins == b"gets") and self._may_answer():
+            data = data[self._answer_gets(data) :]
+            if not data:
+                return
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
         # slot, a large value that waits for its last pieces has no lane yet, and a client that does
         # not read has none of them. What only has a slot is no matter to gets of one key, which see
@@ -256,17 +263,12 @@ class MemcachedConnection(asyncio.Protocol):
                 if plain is not None:
                     self._plain_meta_gets(plain[0], plain[1])
                     return
-        if data[:4] == b"set " or self._parser.is_in_set:
-            data = begin_plain_sets(conversation, self._parser, data)
-            if conversation.backlog:
-                self._wait_for_room([])
         requests = self._parser.feed(data)
         if conversation.backlog:
             conversation.backlog.extend(requests)
             return
         self._execute(requests)
-        if replies.out:
-            self._flush()
+        self._flush()
 
     def _may_answer(self) -> bool:
         """Whether a get that comes now may be answered at once, if its group is not busy."""
@@ -324,8 +326,7 @@ class MemcachedConnection(asyncio.Protocol):
                 break
             HANDLERS[Get](conversation, Get((keys[position],), False))
             position += 1
-        if self.replies.out:
-            self._flush()
+        self._flush()
 
     def _plain_meta_gets(self, keys: list[bytes], flags: GetFlags) -> None:
         """The same for `mg` lines that all have these flags, which takes as long."""
