@@ -16,6 +16,7 @@ from typing import Protocol, cast
 
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.direct import descriptor_of, write_now
 from quorumcache.node.clients.forwarded_gets import forward_plain_gets
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.plain_meta_gets import answer_plain_meta_gets
@@ -47,6 +48,7 @@ class MemcachedConnection(asyncio.Protocol):
         "_closed",
         "_context",
         "_counters",
+        "_descriptor",
         "_groups",
         "_monotonic_ns",
         "_owner",
@@ -81,6 +83,7 @@ class MemcachedConnection(asyncio.Protocol):
         """The transport once it was closed: it lives until the client has read everything."""
         self.watch = Watch(watched_ns)
         self._reading_paused = False
+        self._descriptor = -1
 
     def limit_items(self, item_bytes_max: int) -> None:
         """The limit on items is another one from the next command on."""
@@ -95,6 +98,7 @@ class MemcachedConnection(asyncio.Protocol):
         keep_alive(made)
         if self._owner.admit(self):
             self._transport = made
+            self._descriptor = descriptor_of(made)
             self.replies.is_open = True
         else:
             made.write(TOO_MANY_CONNECTIONS_LINE)
@@ -347,7 +351,7 @@ class MemcachedConnection(asyncio.Protocol):
             self._flush()
 
     def _write_now(self, data: list[bytes]) -> None:
-        """Send replies that nothing is before."""
+        """Send replies that nothing is before, to what the transport brings at this moment."""
         replies = self.replies
         if replies.out:
             replies.out.extend(data)
@@ -356,7 +360,7 @@ class MemcachedConnection(asyncio.Protocol):
             return
         joined = data[0] if len(data) == 1 else b"".join(data)
         self._counters.bytes_written += len(joined)
-        self._transport.write(joined)  # type: ignore[union-attr]
+        write_now(self._transport, self._descriptor, joined)  # type: ignore[arg-type]
 
     def _execute(self, requests: list[Request]) -> None:
         """Run requests until one has to wait; the rest goes to the backlog."""
