@@ -84,7 +84,7 @@ HOT = """
     clients/connection clients/conversation clients/direct clients/handlers clients/lanes
     clients/order clients/plain_meta_gets clients/pumps clients/quick_gets clients/replies
     clients/retrievals clients/writes
-    consensus/log consensus/progress
+    consensus/log consensus/progress consensus/runs
     consensus/raft/commit consensus/raft/core consensus/raft/heartbeats consensus/raft/proposals
     consensus/raft/replication consensus/raft/state consensus/raft/wire
     operations/coordinator operations/deadlines operations/forwarded operations/forwards
@@ -93,7 +93,7 @@ HOT = """
     peers/beats peers/codec peers/consensus_items peers/consensus_transport peers/items peers/link
     peers/network peers/peer
     protocol/parser protocol/responses protocol/storage_lines
-    replica/beating replica/group replica/host replica/ticking replica/turns
+    replica/beating replica/bundled replica/group replica/host replica/ticking replica/turns
     store/effects store/eviction_queue store/item store/sessions store/store
     wal/format wal/groups wal/queue wal/wal
 """

@@ -57,6 +57,7 @@ class ClusterTime:
     __slots__ = (
         "_ahead_ns",
         "_clock",
+        "_found_ms",
         "_heard",
         "_leap_since_ms",
         "_leap_to_ms",
@@ -73,6 +74,8 @@ class ClusterTime:
         """Cluster time less the monotonic clock. Never decreases."""
         self._wall_offset_ms: int | None = None
         """The trusted wall clock less cluster time; None while nothing is known of it."""
+        self._found_ms = 0
+        """The latest time that `found` was told. The reading is no earlier."""
         self._heard: dict[int, tuple[int, int]] = {}
         """Of each node heard of lately: its wall clock less its cluster time, and when (by ours).
         """
@@ -113,6 +116,9 @@ class ClusterTime:
 
         The latest counts. Later, too, nothing that was applied may lie ahead of the reading.
         """
+        if time_ms <= self._found_ms:
+            return  # The reading is no earlier than that, and each entry asks.
+        self._found_ms = time_ms
         if time_ms > self.now_ms():
             offset_ms = self._wall_offset_ms
             self._raise_to(time_ms)

@@ -161,11 +161,10 @@ class Inbox:
             if kind == ACKNOWLEDGEMENT_KIND and self._is_of_learner(node_id, item):
                 continue
             if kind == BUNDLE_HELD:
-                for group_id, term, match_index in self._transport.answered(
-                    node_id, item, is_last=False
-                ):
-                    if not self._host.is_learner(group_id, node_id):
-                        self._host.acknowledged(node_id, group_id, term, match_index)
+                held = self._transport.answered(node_id, item, is_last=False)
+                is_learner = self._host.is_learner
+                held = [each for each in held if not is_learner(each[0], node_id)]
+                self._host.acknowledged(node_id, held)
                 continue
             deliver_consensus(node_id, item, self._host, self._transport)
 
@@ -252,8 +251,7 @@ def deliver_consensus(
         life, number, runs = transport.bundle(item)
         host.take_bundle(node_id, life, number, runs)
     elif item[0] == BUNDLE_HELD:
-        for group_id, term, match_index in transport.answered(node_id, item, is_last=True):
-            host.acknowledged(node_id, group_id, term, match_index)
+        host.acknowledged(node_id, transport.answered(node_id, item, is_last=True))
     else:
         message = decode_message(item)
         host.step(node_id, item[1], message, item[0] == ENTRIES_KIND)

@@ -12,9 +12,9 @@ order, from one thread; whenever `has_ready()`, take `ready()` and act on it in 
 3. `messages_after_append` leave once (1) of this and of all earlier Readys is durable; then
    `persisted` is called with the Ready's `last_index` and `last_term`.
 
-Most of what a busy group does needs no Ready: `follow` takes a leader's new entries, `acknowledged`
-hears that they are durable elsewhere, and `take_committed` gives what can be applied. What is not
-usual shows in `has_ready` afterwards.
+Most of what a busy group does needs no Ready: `extend` takes a leader's new command, `follow` takes
+it at the others, `acknowledged` hears that it is durable there, and `take_committed` gives what can
+be applied. What is not usual shows in `has_ready` afterwards.
 """
 
 from __future__ import annotations
@@ -210,6 +210,8 @@ class ReplicatedLog:
     """Index of this leader's no-op; 0 unless leader. No read before it is applied."""
     configuration: Configuration
     """The newest in the log, committed or not."""
+    followers: tuple[ReplicaId, ...]
+    """To whom a leader sends its log; empty unless leader."""
     lease_until_ns: int
     """0 = no lease. A leader may serve reads while its clock < this and it has applied
     `term_start_index`."""
@@ -243,6 +245,17 @@ class ReplicatedLog:
         """Append a command; the index it has if it commits with the current term.
 
         Raises `NotLeader` or `ProposalDropped`; then it is certainly not in the log.
+        """
+        raise NotImplementedError
+
+    def extend(self, payload: bytes) -> Message | None:
+        """Append a command in the usual case of a leader: no Ready is needed for it.
+
+        What is returned are the members of the message with its entry: term, previous index and its
+        term, commit index, a list of the one entry. It may leave at once, to each of `followers`.
+        The entry is to be made durable behind all that was handed out, as if a Ready had held it;
+        then `persisted` is called with its index and term. None: nothing was done, and `propose`
+        is to be asked.
         """
         raise NotImplementedError
 
@@ -301,9 +314,10 @@ class ReplicatedLog:
         """
         raise NotImplementedError
 
-    def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> None:
+    def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> bool:
         """`sender` holds durably what the leader of `term` has up to `match_index`: what `step`
-        would be told in a message."""
+        would be told in a message. False if nothing came of it that `take_committed` or `has_ready`
+        would tell."""
         raise NotImplementedError
 
     def send_beats_by(self, sink: BeatSink) -> None:
@@ -348,9 +362,9 @@ class ReplicatedLog:
         """Take everything pending. Several Readys may be outstanding."""
         raise NotImplementedError
 
-    def persisted(self, last_index: Index, last_term: Term) -> None:
+    def persisted(self, last_index: Index, last_term: Term) -> bool:
         """The Ready with this `last_index` and `last_term`, and all before it, are durable. Called
-        in order."""
+        in order. False as with `acknowledged`."""
         raise NotImplementedError
 
     def provide_snapshot(self, to: ReplicaId, source: SnapshotSource) -> None:

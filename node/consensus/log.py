@@ -14,10 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from quorumcache.node.consensus.values import Entry, Index, Term
+from quorumcache.node.consensus.values import Entry, EntryKind, Index, Term
 
 ENTRY_OVERHEAD_BYTES: Final = 64
 """Charged per entry on top of its payload."""
+
+_NORMAL: Final = int(EntryKind.NORMAL)
+_new: Final = tuple.__new__  # see raft/proposals.py
 
 
 class EntryLog:
@@ -130,6 +133,28 @@ class EntryLog:
         self.last_index = index
         self.last_term = term
         self.bytes += len(payload) + ENTRY_OVERHEAD_BYTES
+
+    def append_own(self, term: Term, payload: bytes) -> Entry:
+        """Add a command of `term` at the end, and give its entry out; so must all before it be."""
+        index = self.last_index + 1
+        assert term >= self.last_term, (term, self.last_term)
+        assert self.unstable_index == index, (self.unstable_index, index)
+        entry: Entry = _new(Entry, (index, term, _NORMAL, payload))
+        self.entries.append(entry)
+        self.last_index = index
+        self.last_term = term
+        self.bytes += len(payload) + ENTRY_OVERHEAD_BYTES
+        self.unstable_index = index + 1
+        return entry
+
+    def payload_bytes(self, lo: Index, hi: Index) -> int:
+        """Payload bytes of the entries [lo, hi); limits as in `slice`."""
+        first = self.first_index
+        assert first <= lo, (first, lo)
+        size = 0
+        for position in range(lo - first, hi - first):
+            size += len(self.entries[position][3])
+        return size
 
     def first_conflict(self, entries: Sequence[Entry]) -> int:
         """Position in `entries` of the first that is not here with the same term.

@@ -46,9 +46,12 @@ class Progress:
         "doublings",
         "echo_ns",
         "echo_round",
-        "inflight",
+        "first_sent_bytes",
+        "first_sent_index",
         "inflight_bytes",
+        "inflight_count",
         "is_learner",
+        "later_sent",
         "match_index",
         "next_index",
         "paused",
@@ -85,9 +88,16 @@ class Progress:
         self.recent_active = True
         """Heard from since the last check of the quorum; new members start with the benefit of
         the doubt."""
-        self.inflight: deque[tuple[Index, int]] = deque()
-        """REPLICATE only: (last index, bytes) of the Appends under way, ascending."""
+        self.inflight_count = 0
+        """REPLICATE only: Appends under way."""
         self.inflight_bytes = 0
+        """Of them."""
+        self.first_sent_index: Index = 0
+        """Last index of the oldest Append under way, if there is one. Usually it is the only one:
+        then no object is made for it."""
+        self.first_sent_bytes = 0
+        self.later_sent: deque[tuple[Index, int]] = deque()
+        """(last index, bytes) of the others, ascending. Invariant: inflight_count - 1 of them."""
         self.stalled_at: Index = 0
         """match_index at the previous heartbeat reply, to notice a lost Append at the log's end."""
         self.echo_ns = NEVER_NS
@@ -165,14 +175,21 @@ class Progress:
         """REPLICATE: entries up to `last_index` went out."""
         assert self.next_index <= last_index
         self.next_index = last_index + 1
-        self.inflight.append((last_index, size))
         self.inflight_bytes += size
+        self.inflight_count += 1
+        if self.inflight_count == 1:
+            self.first_sent_index = last_index
+            self.first_sent_bytes = size
+        else:
+            self.later_sent.append((last_index, size))
 
     def acknowledged(self, match_index: Index) -> bool:
         """The member holds everything up to `match_index`. True if that is news."""
-        inflight = self.inflight
-        while inflight and inflight[0][0] <= match_index:
-            self.inflight_bytes -= inflight.popleft()[1]
+        while self.inflight_count and self.first_sent_index <= match_index:
+            self.inflight_bytes -= self.first_sent_bytes
+            self.inflight_count -= 1
+            if self.inflight_count:
+                self.first_sent_index, self.first_sent_bytes = self.later_sent.popleft()
         if match_index <= self.match_index:
             return False
         self.match_index = match_index
@@ -216,10 +233,11 @@ class Progress:
 
     def has_room(self, appends_max: int, bytes_max: int) -> bool:
         """REPLICATE: may another Append be under way?"""
-        return len(self.inflight) < appends_max and self.inflight_bytes < bytes_max
+        return self.inflight_count < appends_max and self.inflight_bytes < bytes_max
 
     def _forget_inflight(self) -> None:
-        self.inflight.clear()
+        self.later_sent.clear()
+        self.inflight_count = 0
         self.inflight_bytes = 0
 
     def _forget_snapshot(self) -> None:

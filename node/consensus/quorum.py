@@ -30,17 +30,20 @@ def majority_value(values: Sequence[int]) -> int:
     Used for match indexes, for lease starts and for read rounds alike. Source: Raft thesis 3.5.
     """
     count = len(values)
-    # Groups of three are the usual case: the median without a list (0.15 instead of 0.45 us).
     if count == 3:
-        a, b, c = values
-        if a > b:
-            a, b = b, a
-        if c <= a:
-            return a
-        return c if c < b else b
+        return median(values[0], values[1], values[2])
     if count == 1:
         return values[0]
     return sorted(values, reverse=True)[count // 2]
+
+
+def median(a: int, b: int, c: int) -> int:
+    """`majority_value` of three voters, the usual number, without a list."""
+    if a > b:
+        a, b = b, a
+    if c <= a:
+        return a
+    return c if c < b else b
 
 
 def vote_result(votes: Mapping[int, bool], voters: Sequence[int]) -> VoteResult:

@@ -7,6 +7,9 @@ from typing import Final
 from quorumcache.node.consensus.runs import Run
 from quorumcache.node.consensus.values import Index, Message, Outbound, ReplicaId, Term
 
+Held = tuple[int, int, int]
+"""Group, term, and the index up to which its entries are durable at another node."""
+
 BEAT_FIELDS: Final = 5
 """Numbers that are told of each group in the heartbeats of many: group_id, term, commit_index,
 read_context, and by how much fresh_index is above commit_index."""
@@ -26,6 +29,10 @@ class Transport:
 
     def send(self, group_id: int, messages: list[Outbound], tick: int) -> None:
         """Queue messages; they leave with the next `flush`. `tick` numbers the host's ticks."""
+        raise NotImplementedError
+
+    def send_run(self, group_id: int, followers: tuple[ReplicaId, ...], message: Message) -> None:
+        """Queue what `ReplicatedLog.extend` returned, for each of these."""
         raise NotImplementedError
 
     def flush(self) -> None:

@@ -12,7 +12,9 @@ enum {
     EMPTY_PERCENT = 50,  /* it shrinks when fewer are taken */
     DIRECTORY_PARTS = 16, /* entries of the directory for each full segment, at most */
     TAG_SHIFT = ADDRESS_BITS,
-    POSITION_BITS = 32
+    POSITION_BITS = 32,
+    LINE_BYTES = 64, /* of the processor's cache */
+    WARM_LINES = 3   /* head, key, and a value of 100 bytes */
 };
 
 static const uint64_t ADDRESS_MASK = ((uint64_t)1 << TAG_SHIFT) - 1;
@@ -129,6 +131,27 @@ uint32_t segment_find(const segment *s, const unsigned char *key, size_t length,
             const item *it = address_of(slot);
             if (it->key_length == length && !memcmp(item_key(it), key, length))
                 return at;
+        }
+        if (++at == s->size)
+            at = 0;
+    }
+}
+
+void segment_warm_slot(const segment *s, uint64_t hash)
+{
+    __builtin_prefetch(&s->slots[home_of(hash >> TAG_SHIFT << TAG_SHIFT, s->size)]);
+}
+
+void segment_warm_item(const segment *s, uint64_t hash)
+{
+    uint64_t tag = hash >> TAG_SHIFT, slot;
+    uint32_t at = home_of(tag << TAG_SHIFT, s->size);
+    while ((slot = s->slots[at]) != 0) {
+        if (slot >> TAG_SHIFT == tag) {
+            const char *block = (const char *)address_of(slot);
+            for (int line = 0; line < WARM_LINES; line++)
+                __builtin_prefetch(block + line * LINE_BYTES, 1);
+            return;
         }
         if (++at == s->size)
             at = 0;

@@ -43,6 +43,10 @@ segment *item_index_segment(const item_index *index, uint64_t hash);
 /* The slot of a key in the segment of its hash; `size` of the segment if there is none. */
 uint32_t segment_find(const segment *segment, const unsigned char *key, size_t length, uint64_t hash);
 item *segment_item(const segment *segment, uint32_t slot); /* NULL: the slot is free */
+/* Fetch into the processor's cache, without waiting for it: where a hash is looked up first; and the item that is
+probably found there. Hints: nothing depends on them. */
+void segment_warm_slot(const segment *segment, uint64_t hash);
+void segment_warm_item(const segment *segment, uint64_t hash);
 
 /* The segment of a hash, not shared; `with_room`: for one more item. NULL: no memory. */
 segment *item_index_own(item_index *index, uint64_t hash);

@@ -49,6 +49,9 @@ void item_table_free(item_table *table);
 
 item *item_table_find(const item_table *table, const unsigned char *key, size_t length);
 
+/* These hashes are going to be looked up, and their items changed: a hint. */
+void item_table_warm(const item_table *table, const uint64_t *hashes, unsigned count);
+
 /* Place an item. A new one goes to the end of SMALL; another one of the same key keeps its place, or goes
 to the end of MAIN if it was PLANNED. `old` gets the item that was replaced, if its value is in pieces
 (BIT_PIECES), and the caller then gives it to `item_table_drop`; NULL otherwise. */

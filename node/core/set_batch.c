@@ -135,11 +135,13 @@ bool set_batch_open(const unsigned char *payload, size_t length, set_batch *batc
            batch->wall_ms <= TIME_MS_MAX && batch->count;
 }
 
-bool set_batch_read(const unsigned char *payload, size_t length, set_batch *batch)
+bool set_batch_read(const unsigned char *payload, size_t length, const item_table *table, set_batch *batch)
 {
     if (!set_batch_open(payload, length, batch))
         return false;
     const unsigned char *at = batch->commands, *end = payload + length;
+    uint64_t hashes[WARM_MAX];
+    unsigned warm = 0;
     batch->has_ends = false;
     batch->run_count = 0;
     for (uint64_t i = 0; i < batch->count; i++) {
@@ -149,7 +151,10 @@ bool set_batch_read(const unsigned char *payload, size_t length, set_batch *batc
             return false;
         if (set.exptime)
             batch->has_ends = true;
+        if (warm < WARM_MAX)
+            hashes[warm++] = item_index_hash(&table->index, set.key, set.key_length);
     }
+    item_table_warm(table, hashes, warm);
     return at == end;
 }
 

@@ -13,6 +13,7 @@ enum {
     PLAIN_VERSION = 2, /* BATCH_VERSION of state_machine.py */
     PLAIN_OP = 1,      /* OP_SET of store/commands.py */
     SET_RUNS_MAX = 8,  /* sessions of one batch */
+    WARM_MAX = 64,     /* commands whose items are fetched into the processor's cache at once */
     SPAN_SECONDS_MAX = 60 * 60 * 24 * 30 /* RELATIVE_SECONDS_MAX of store/exptime.py */
 };
 
@@ -36,8 +37,9 @@ typedef struct {
     size_t key_length, data_length;
 } plain_set;
 
-/* A payload. False: it is not plain, or malformed. Nothing of it is read beyond its length. */
-bool set_batch_read(const unsigned char *payload, size_t length, set_batch *batch);
+/* A payload. False: it is not plain, or malformed. Nothing of it is read beyond its length. The places of its items
+in `table` are fetched meanwhile; nothing depends on that. */
+bool set_batch_read(const unsigned char *payload, size_t length, const item_table *table, set_batch *batch);
 /* The same without a look at the commands: fills what stands before `has_ends`. */
 bool set_batch_open(const unsigned char *payload, size_t length, set_batch *batch);
 /* The command at a place of a payload that ends at `end`. NULL: it is no plain set; else what follows it. */

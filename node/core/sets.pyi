@@ -3,7 +3,7 @@ from typing import Any
 class SetBatches:
     def __init__(self) -> None: ...
     def read(
-        self, payload: bytes
+        self, payload: bytes, table: Any
     ) -> tuple[int, int, int, int, bool, list[tuple[int, int, int, int]]] | None: ...
     def place(
         self,

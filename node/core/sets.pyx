@@ -47,7 +47,7 @@ cdef extern from "set_batch.h" nogil:
         size_t key_length
 
     bint set_batch_open(const unsigned char *payload, size_t length, set_batch *batch)
-    bint set_batch_read(const unsigned char *payload, size_t length, set_batch *batch)
+    bint set_batch_read(const unsigned char *payload, size_t length, const item_table *table, set_batch *batch)
     const unsigned char *plain_set_read(const unsigned char *at, const unsigned char *end, plain_set *set)
     put_outcome plain_set_place(item_table *table, const plain_set *set, uint64_t unique, uint64_t now_ms,
                                 uint32_t now_s, item **old)
@@ -60,12 +60,12 @@ cdef bytes _key(const plain_set *found):
 cdef class SetBatches:
     """See `store/set_batches.py`."""
 
-    def read(self, bytes payload not None):
+    def read(self, bytes payload not None, ItemTable table not None):
         cdef set_batch batch
         cdef uint32_t i
         cdef list runs
         if not set_batch_read(
-            <const unsigned char *>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), &batch
+            <const unsigned char *>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), &table.table, &batch
         ):
             return None
         runs = []

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from quorumcache.node.consensus.transport import Held
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.codec import pack_item
 from quorumcache.node.peers.items import BUNDLE, BUNDLE_HELD
@@ -26,9 +27,6 @@ BUNDLE_BYTES_GOAL: Final = 256 << 10
 
 REMEMBERED_MAX: Final = 1 << 16
 """Runs without an answer that are remembered of one peer: some MiB."""
-
-Held = tuple[int, int, int]
-"""Group, term, and the index up to which its entries are durable at the peer."""
 
 
 class Bundle:
@@ -42,9 +40,9 @@ class Bundle:
         """What the answer will mean, by position."""
         self.size = 0
 
-    def add(self, packed: bytes, group_id: int, term: int, last_index: int) -> None:
+    def add(self, packed: bytes, held: Held) -> None:
         self.packed.append(packed)
-        self.held.append((group_id, term, last_index))
+        self.held.append(held)
         self.size += len(packed)
 
 
@@ -83,7 +81,7 @@ class Bundles:
         self._number = 0
 
     def close(self, bundle: Bundle) -> tuple[int, bytes]:
-        """Its number, and the item that carries it."""
+        """Its number, and the item that carries it: to each peer that gets just these runs."""
         self._number += 1
         number = self._number
         return number, pack_item((BUNDLE, self.life, number, b"".join(bundle.packed)))

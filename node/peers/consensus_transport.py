@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from quorumcache.node.consensus.runs import Run, pack_run, unpack_runs
-from quorumcache.node.consensus.transport import BEATS_PER_ITEM, Transport
+from quorumcache.node.consensus.transport import BEATS_PER_ITEM, Held, Transport
 from quorumcache.node.consensus.values import Index, Message, Outbound, ReplicaId, Term
 from quorumcache.node.consensus.wire import COPY_ALWAYS, COPY_IF_FIRST, COPY_ONCE_A_TICK
 from quorumcache.node.errors import PeerFrameError
@@ -22,7 +22,6 @@ from quorumcache.node.peers.bundles import (
     BUNDLE_BYTES_GOAL,
     Bundle,
     Bundles,
-    Held,
     fields_of_bundle,
     pack_answer,
 )
@@ -106,6 +105,26 @@ class ConsensusTransport(Transport):
             if self._goes_again(to, message, tick):
                 self.peers.send_again(to, packed)
 
+    def send_run(self, group_id: int, followers: tuple[ReplicaId, ...], message: Message) -> None:
+        """Queue what `ReplicatedLog.extend` returned, for each of these."""
+        run = pack_run(group_id, message)
+        if not run:
+            long = _ENTRIES(*message)
+            self.send(group_id, [Outbound(to, long) for to in followers], 0)
+            return
+        held = (group_id, message[0], message[1] + 1)
+        bundles = self._bundles.open
+        for to in followers:
+            bundle = bundles.get(to)
+            if bundle is None:
+                if self.peers.form_of(to) < BUNDLE_FORM:
+                    self.send(group_id, [Outbound(to, _ENTRIES(*message))], 0)
+                    continue
+                bundle = bundles[to] = Bundle()
+            bundle.add(run, held)
+            if bundle.size > BUNDLE_BYTES_GOAL:
+                self._send_bundle(to, bundles.pop(to))
+
     def _goes_again(self, to: int, message: Message, tick: int) -> bool:
         """Whether a message also goes as a datagram."""
         copy = _COPIES.get(type(message), 0)
@@ -126,9 +145,13 @@ class ConsensusTransport(Transport):
         """One frame to every peer, in which the heartbeats of all groups are one item, and their
         entries another."""
         self.before_flush()
-        bundles = self._bundles.open
-        for to in list(bundles):
-            self._send_bundle(to, bundles.pop(to))
+        bundles, self._bundles.open = self._bundles.open, {}
+        before: Bundle | None = None
+        for to, bundle in bundles.items():
+            if before is None or bundle.packed != before.packed:
+                before = bundle
+                number, packed = self._bundles.close(bundle)
+            self._sent_bundle(to, number, packed, bundle)
         gathered = self._gathered.open
         if gathered:
             for to in list(gathered):
@@ -159,13 +182,16 @@ class ConsensusTransport(Transport):
             if self.peers.form_of(to) < BUNDLE_FORM:
                 return False
             bundle = bundles[to] = Bundle()
-        bundle.add(run, group_id, message[0], message[1] + len(message[4]))
+        bundle.add(run, (group_id, message[0], message[1] + len(message[4])))
         if bundle.size > BUNDLE_BYTES_GOAL:
             self._send_bundle(to, bundles.pop(to))
         return True
 
     def _send_bundle(self, to: int, bundle: Bundle) -> None:
         number, packed = self._bundles.close(bundle)
+        self._sent_bundle(to, number, packed, bundle)
+
+    def _sent_bundle(self, to: int, number: int, packed: bytes, bundle: Bundle) -> None:
         if self.peers.send_packed(to, packed):
             if to not in self._bundles.unanswered:
                 self._forget_who_left()

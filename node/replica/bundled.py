@@ -1,22 +1,34 @@
-"""Entries that come in bundles, and one answer for all of them: groups need no turn for that.
+"""Entries that travel in bundles, and one answer for all of them: groups need no `Ready` for that.
 
-What a busy group does most takes the short way here: a leader's new entries go to the log of the
-node with those of all other groups (`followed`), what is committed is applied at once, and when the
-log is durable one answer tells the leader so for all groups of the bundle (`owed`). The order is
-that of `host.py`. What is not usual is stepped as a message, marks its group dirty, and is answered
+What a busy group does most takes the short way here, in the order of `host.py`.
+
+At the leader: a new command becomes an entry, goes to the log of the node with those of all other
+groups (`followed`), and into the bundles for the other nodes. When the log is durable the group
+counts it (`led`). An answer to a bundle counts for all groups of the bundle, and what is committed
+is applied at once.
+
+At the others: a leader's entries go to the log, too, what is committed is applied at once, and when
+the log is durable one answer tells the leader so for all groups of the bundle (`owed`).
+
+What is not usual is a `Ready`, or is stepped as a message, marks its group dirty, and is answered
 by itself.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from quorumcache.node.consensus.runs import Run
-from quorumcache.node.consensus.transport import Transport
+from quorumcache.node.consensus.transport import Held, Transport
 from quorumcache.node.consensus.values import Message
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.wal.format import WalRecord
 
-_new = tuple.__new__  # see consensus/raft/proposals.py
+_new: Final = tuple.__new__  # see consensus/raft/proposals.py
+
+Led = tuple[ReplicaGroup, Message]
+"""A group that leads, and what its log returned for a command (`ReplicatedLog.extend`)."""
 
 
 class OwedAnswer:
@@ -44,9 +56,12 @@ class BundleHost(GroupHost):
     log_is_behind: bool
     stopped: bool
     followed: list[WalRecord]
-    """Entries that were taken in this turn; they stand in the log before those of dirty groups."""
+    """Entries of this turn that no `Ready` holds; they stand in the log before those that one of
+    the same group holds."""
+    led: list[Led]
+    """Those of them that groups of this node proposed."""
     owed: list[OwedAnswer]
-    """For these entries."""
+    """For those that came from other nodes."""
 
     def turn_soon(self) -> None:
         """Have a turn at the end of this turn of the loop."""
@@ -63,6 +78,37 @@ class BundleHost(GroupHost):
     def fail(self, error: BaseException) -> None:
         """This node has to end."""
         raise NotImplementedError
+
+    # -- what this node proposes -----------------------------------------------------------------
+
+    def propose(self, group: ReplicaGroup) -> bool:
+        """Let the commands and reads that wait for a group go into its log: called in a turn.
+
+        True if a `Ready` may be due: not if all commands took the short way, which does not start
+        otherwise and leaves nothing.
+        """
+        self._apply_committed(group)  # It would need a `Ready`.
+        before = len(self.led)
+        has_reads = len(group.reads_queued) > 0
+        proposed = group.propose_pending()
+        self.counters.proposals += proposed
+        return has_reads or not proposed or proposed > len(self.led) - before
+
+    def extended(self, group: ReplicaGroup, run: Message) -> None:
+        """The group's log has taken a command the short way."""
+        self.followed.append(_new(WalRecord, (group.group_id, None, run[4])))
+        self.led.append((group, run))
+        group.unpersisted += 1
+        self.transport.send_run(group.group_id, group.log.followers, run)
+
+    def led_durable(self, led: list[Led]) -> None:
+        """These commands are on disk: their groups count their own copy."""
+        for group, run in led:
+            if group.is_removed:
+                continue
+            group.unpersisted -= 1
+            if group.log.persisted(run[1] + 1, run[0]):
+                self.advance(group)
 
     # -- a leader's entries ----------------------------------------------------------------
 
@@ -91,7 +137,8 @@ class BundleHost(GroupHost):
                 return None
             self.followed.append(_new(WalRecord, (group_id, None, entries)))
             group.unpersisted += 1
-            self.advance(group)
+            if self._apply_committed(group):
+                group.update_freshness()
         except BaseException as error:
             self.fail(error)
             raise
@@ -114,14 +161,20 @@ class BundleHost(GroupHost):
 
     # -- a leader's acknowledgements -----------------------------------------------------------
 
-    def acknowledged(self, node_id: int, group_id: int, term: int, match_index: int) -> None:
-        """A node holds durably what the leader of `term` has of a group up to `match_index`."""
+    def is_learner(self, group_id: int, node_id: int) -> bool:
+        """Whether the replica of a node learns in this node's configuration of a group."""
         group = self.groups.get(group_id)
-        if group is None or self.disk_trouble or self.stopped:
+        return group is not None and node_id in group.log.configuration.learners
+
+    def acknowledged(self, node_id: int, held: list[Held]) -> None:
+        """A node says what it holds durably."""
+        if self.disk_trouble or self.stopped:
             return
         try:
-            group.log.acknowledged(node_id, term, match_index)
-            self.advance(group)
+            for group_id, term, match_index in held:
+                group = self.groups.get(group_id)
+                if group is not None and group.log.acknowledged(node_id, term, match_index):
+                    self.advance(group)
         except BaseException as error:
             self.fail(error)
             raise
@@ -131,10 +184,7 @@ class BundleHost(GroupHost):
         if group.dirty:
             return
         log = group.log
-        committed = log.take_committed()
-        if committed:
-            self.counters.entries_applied += len(committed)
-            group.apply(committed)
+        if self._apply_committed(group):
             if group.led_term:
                 self.flush_soon()  # Answers that go to other nodes.
             else:
@@ -143,3 +193,19 @@ class BundleHost(GroupHost):
             self.mark_dirty(group)
         elif log.lease_until_ns:
             group.update_lease()
+
+    def _apply_committed(self, group: ReplicaGroup) -> bool:
+        """Apply what is committed and needs no `Ready`. Whether that was anything."""
+        committed = group.log.take_committed()
+        if not committed:
+            return False
+        self.counters.entries_applied += len(committed)
+        group.apply(committed)
+        return True
+
+    def settle(self, group: ReplicaGroup) -> None:
+        """A turn is through with a group: how far its state may be read."""
+        if group.log.lease_until_ns or group.lease_until_ns:
+            group.update_lease()
+        if not group.led_term:
+            group.update_freshness()

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Final
 from quorumcache.node.consensus.api import ReplicatedLog
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
-from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta, SnapshotSource
+from quorumcache.node.consensus.values import (
+    Entry,
+    EntryKind,
+    Message,
+    Role,
+    SnapshotMeta,
+    SnapshotSource,
+)
 from quorumcache.node.replica.evicting import EvictingGroup, EvictingHost, make_room
 from quorumcache.node.replica.read_rounds import ReadRounds
 from quorumcache.node.state_machine import (
@@ -74,6 +81,10 @@ class GroupHost(EvictingHost):
 
     def mark_dirty(self, group: ReplicaGroup) -> None:
         """Have the group drained at the end of this turn."""
+        raise NotImplementedError
+
+    def extended(self, group: ReplicaGroup, run: Message) -> None:
+        """The group's log has taken a command by `ReplicatedLog.extend`, which returned `run`."""
         raise NotImplementedError
 
 
@@ -273,7 +284,10 @@ class ReplicaGroup(EvictingGroup):
                 payload = encode_batch(now_ms, commands, wall_ms, item_bytes_max)
                 if len(payload) > ENTRY_BYTES_MAX:
                     raise ProposalDropped(f"{len(payload)} bytes are too many for one log entry")
-                index = self.log.propose(payload)
+                run = self.log.extend(payload)
+                index = self.log.propose(payload) if run is None else self.log.last_index
+                if run is not None:
+                    host.extended(self, run)
             except (NotLeader, ProposalDropped) as error:
                 why = str(error)
         if why:
@@ -282,8 +296,8 @@ class ReplicaGroup(EvictingGroup):
                 waiter.on_refused(why)
             return why
         waiters = [item[1] for item in batch]
-        stamped = now_ms, commands, wall_ms, item_bytes_max
-        self._proposed[index] = (self.log.term, *stamped, waiters, size, growth)
+        fields = self.log.term, now_ms, commands, wall_ms, item_bytes_max, waiters, size, growth
+        self._proposed[index] = fields
         self.growing_bytes += growth
         return ""
 
@@ -371,10 +385,11 @@ class ReplicaGroup(EvictingGroup):
         lease = log.lease_until_ns
         if self.applied_index < log.term_start_index:
             lease = 0
-        if lease < self.lease_until_ns:  # A transfer begins: until now the state was current.
+        if lease < self._lease_until_ns:  # A transfer begins: until now the state was current.
             now_ns = self.host.clock.monotonic_ns()
             self.fresh_ns = max(self.fresh_ns, min(self.lease_until_ns, now_ns))
-        self.lease_until_ns = lease
+        if lease != self._lease_until_ns:
+            self.lease_until_ns = lease
 
     def update_freshness(self) -> None:
         """Copy what the log knows of the age of the state as it is applied now."""

@@ -3,15 +3,15 @@
 Whatever happens between two turns (client requests, peer frames, ticks) marks groups dirty. `_turn`
 drains them together, when `turns.py` says so, in the one legal order:
 
- 1. queued commands become entries, and each group's `Ready` is taken;
+ 1. queued commands become entries, and the `Ready` of each group that has one is taken;
  2. all groups' entries and hard states go to the shared log as one batch: one write, one sync;
  3. messages that promise nothing leave at once, so that followers sync while we do (thesis 10.2.1);
  4. committed entries are applied and their waiters answered;
  5. when the batch is durable, the groups hear of it and the messages that promise leave.
 
-What comes in bundles and is usual does not make a group dirty: it has been taken in and applied
-before the turn, which only writes it (`bundled.py`). All messages to one peer in a turn travel in
-one frame. The host touches the disk only through the log and the snapshot store it was given, and
+What is usual needs no `Ready` (`bundled.py`): new commands of leaders, and what comes in bundles,
+which was taken in and applied before the turn. All messages to one peer in a turn travel in one
+frame. The host touches the disk only through the log and the snapshot store it was given, and
 the network only through `Transport`.
 """
 
@@ -28,7 +28,7 @@ from quorumcache.node.consensus.transport import Transport
 from quorumcache.node.consensus.values import Message, Role, SoftState
 from quorumcache.node.errors import AcknowledgedDataLost
 from quorumcache.node.replica.beating import BeatHost, GroupBeats
-from quorumcache.node.replica.bundled import OwedAnswer
+from quorumcache.node.replica.bundled import Led, OwedAnswer
 from quorumcache.node.replica.evicting import Borrow, VictimLog
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.installing import Installation, SnapshotInstaller
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from quorumcache.node.wal.wal import Wal
 
 log = get_logger("host")
-_new = tuple.__new__  # see consensus/raft/proposals.py
+_new: Final = tuple.__new__  # see consensus/raft/proposals.py
 
 TICKS_AT_ONCE_MAX: Final = 3
 """Ticks made up for in one turn after a pause.
@@ -116,6 +116,7 @@ class ReplicaHost(BeatHost):
         self._installer = SnapshotInstaller(loop, counters, self._installed, on_fatal)
         self.followed = []
         self.owed = []
+        self.led = []
         self._dirty: list[ReplicaGroup] = []
         self._turns = Turns(loop, clock, counters, self._turn, transport.flush)
         self.ticker = Ticker(loop, clock, tick_ms, self._pass_ticks, on_fatal)
@@ -184,11 +185,6 @@ class ReplicaHost(BeatHost):
 
     # -- input -------------------------------------------------------------------------
 
-    def is_learner(self, group_id: int, node_id: int) -> bool:
-        """Whether the replica of a node learns in this node's configuration of a group."""
-        group = self.groups.get(group_id)
-        return group is not None and node_id in group.log.configuration.learners
-
     def step(self, node_id: int, group_id: int, message: Message, grows_log: bool) -> None:
         """Take in what another node's replica of a group says. `grows_log`: it carries entries.
 
@@ -247,16 +243,17 @@ class ReplicaHost(BeatHost):
 
     def _drain(self) -> None:
         dirty, self._dirty = self._dirty, []
-        records, self.followed = self.followed, []
-        owed, self.owed = self.owed, []
+        records = self.followed  # `propose` adds to it.
         waiting: list[tuple[ReplicaGroup, Ready]] = []
         for group in dirty:
             group.dirty = False
             if group.installing and not self._installer.has_room(group.group_id):
                 continue  # Marked dirty again when its snapshot is durable.
-            if group.queue or group.reads_queued:
-                self.counters.proposals += group.propose_pending()
             replica = group.log
+            is_due = self.propose(group) if group.queue or group.reads_queued else True
+            if not is_due or not replica.has_ready():
+                self.settle(group)
+                continue
             ready = replica.ready()
             if ready.snapshot is not None:
                 if ready.messages:
@@ -292,12 +289,12 @@ class ReplicaHost(BeatHost):
             if ready.snapshot_wanted:
                 for peer in ready.snapshot_wanted:
                     self._sender.want(group, peer)
-            if replica.lease_until_ns or group.lease_until_ns:
-                group.update_lease()
-            if not group.led_term:
-                group.update_freshness()
-        if waiting or owed:
-            self.wal.append(records, lambda: self._durable(waiting, owed))
+            self.settle(group)
+        self.followed = []
+        led, self.led = self.led, []
+        owed, self.owed = self.owed, []
+        if waiting or owed or led:
+            self.wal.append(records, lambda: self._durable(waiting, owed, led))
             self._look_at_log()
         self.transport.flush()
 
@@ -315,12 +312,15 @@ class ReplicaHost(BeatHost):
         else:
             self.held_why = ""
 
-    def _durable(self, waiting: list[tuple[ReplicaGroup, Ready]], owed: list[OwedAnswer]) -> None:
+    def _durable(
+        self, waiting: list[tuple[ReplicaGroup, Ready]], owed: list[OwedAnswer], led: list[Led]
+    ) -> None:
         """A batch is on disk: acknowledge it to the groups, send what promised it."""
         if self.stopped:
             return
         self._look_at_log()
         try:
+            self.led_durable(led)
             self._acknowledge(waiting)
             if owed:
                 self.bundles_durable(owed, self.ticker.done)
@@ -394,7 +394,7 @@ class ReplicaHost(BeatHost):
                     if later.entries or later.hard_state is not None
                 ]
                 waiting = [(group, later) for later in held]
-                self.wal.append(records, lambda: self._durable(waiting, []))
+                self.wal.append(records, lambda: self._durable(waiting, [], []))
             self.mark_dirty(group)
         except BaseException as error:
             self.on_fatal(error)

@@ -53,9 +53,9 @@ has; whether one has an exptime; and for each session its commands, in the order
 class SetBatches(Protocol):
     """See the module. It keeps nothing."""
 
-    def read(self, payload: bytes) -> PlainBatch | None:
+    def read(self, payload: bytes, table: ItemTable) -> PlainBatch | None:
         """What a payload holds; None: it is not plain. Of session 0, which is none, nothing is
-        said."""
+        said. `table`: a hint of where its items are going to be placed, nothing depends on it."""
 
     def place(
         self,
@@ -84,7 +84,7 @@ class PlainSetBatches:
 
     __slots__ = ()
 
-    def read(self, payload: bytes) -> PlainBatch | None:
+    def read(self, payload: bytes, table: ItemTable) -> PlainBatch | None:
         """See `SetBatches.read`."""
         try:
             batch = msgpack.unpackb(payload, use_list=False)

@@ -228,7 +228,7 @@ class ShardStore(ShardState):
         transaction holds keys, and no delayed flush waits."""
         if self.holds or self.pending_flush_ms:
             return NOT_USUAL
-        batch = _SETS.read(payload)
+        batch = _SETS.read(payload, self.items)
         if batch is None:
             return NOT_USUAL
         now_ms, wall_ms, item_bytes_max, count, has_ends, runs = batch

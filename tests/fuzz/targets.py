@@ -21,6 +21,7 @@ from typing import Any
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import is_told_well
 from quorumcache.node.consensus.runs import Run
+from quorumcache.node.consensus.transport import Held
 from quorumcache.node.consensus.values import SnapshotMeta
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.members import Members
@@ -301,9 +302,9 @@ class _Host(SimpleNamespace):
         """No heartbeat was ever sent."""
         raise AssertionError("an answer to no heartbeat")
 
-    def acknowledged(self, node_id: int, group_id: int, term: int, match_index: int) -> None:
+    def acknowledged(self, node_id: int, held: list[Held]) -> None:
         """No bundle was ever sent."""
-        raise AssertionError("an answer to no bundle")
+        assert not held, "an answer to no bundle"
 
 
 class _Coordinator:

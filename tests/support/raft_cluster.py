@@ -215,7 +215,9 @@ class RaftCluster:
         """Draws which Appends come in bundles, as `node/replica/bundled.py` takes them; None = all
         come as messages."""
         self.followed = 0
-        """Runs that took the short way."""
+        """Runs that took the short way at a follower."""
+        self.extended = 0
+        """Commands that took it at a leader."""
         for replica in self.configuration.members():
             self.add(replica)
 
@@ -250,6 +252,25 @@ class RaftCluster:
         self.members[replica].start()
 
     # -- moving --------------------------------------------------------------------------
+
+    def propose(self, replica: int, payload: bytes) -> None:
+        """A command for a leader: with bundles, mostly when its turn is over, and without a
+        Ready."""
+        member = self.members[replica]
+        raft = member.raft
+        if self.bundles is not None and self.bundles.random() < 0.8:
+            self.process(replica)
+            run = raft.extend(payload)
+            if run is not None:
+                self.extended += 1
+                ready = Ready()
+                ready.entries = run[4]
+                ready.last_index, ready.last_term = run[1] + 1, run[0]
+                member.unsynced.append(ready)
+                message = Append(*run[:4], tuple(run[4]))
+                self.send(replica, [Outbound(to, message) for to in raft.followers])
+                return
+        raft.propose(payload)
 
     def process(self, replica: int) -> list[Ready]:
         """Take a member's Readys; their effects except those that wait for its disk."""

@@ -94,6 +94,7 @@ class ScriptedLog:
         self.transferred: list[int] = []
         self.stepped: list[tuple[int, Any]] = []
         self.on_step: Callable[[], None] = lambda: None
+        self.on_read: Callable[[], None] = lambda: None
         self.tick_count = 0
         self.is_due = True
         """What it says of each tick."""
@@ -104,6 +105,10 @@ class ScriptedLog:
         """(sender, term, commit index) of what it followed."""
         self.matches: list[tuple[int, int, int]] = []
         """(sender, term, index) of what it was told to be durable."""
+        self.is_news = True
+        self.extends = False
+        """Takes commands without a Ready."""
+        self.followers = (2, 3)
         self.sink: BeatSink | None = None
         """Takes its heartbeats."""
         self.hears = BEAT_HEARD
@@ -194,9 +199,10 @@ class ScriptedLog:
         self.last_index = entries[-1].index
         return True
 
-    def acknowledged(self, sender: int, term: int, match_index: int) -> None:
+    def acknowledged(self, sender: int, term: int, match_index: int) -> bool:
         self.matches.append((sender, term, match_index))
         self.on_step()
+        return self.is_news
 
     def send_beats_by(self, sink: BeatSink) -> None:
         self.sink = sink
@@ -233,10 +239,19 @@ class ScriptedLog:
         self.proposed += self.append(payload)
         return self.last_index
 
+    def extend(self, payload: bytes) -> Any:
+        if not self.extends or self.role is not Role.LEADER or self.dropping or self.has_ready():
+            return None
+        entry = Entry(self.last_index + 1, self.term, int(EntryKind.NORMAL), payload)
+        self.proposed.append(entry)
+        self.last_index = entry.index
+        return self.term, entry.index - 1, self.term, self.commit_index, [entry]
+
     def request_read(self, context: int, now_ns: int) -> None:
         if self.role is not Role.LEADER:
             raise NotLeader(self.leader_id, self.term)
         self.read_contexts.append(context)
+        self.on_read()
 
     def transfer_leadership(self, to: int) -> None:
         if self.role is not Role.LEADER:
@@ -251,8 +266,9 @@ class ScriptedLog:
     def peer_unreachable(self, replica: int) -> None:
         pass
 
-    def persisted(self, last_index: int, last_term: int) -> None:
+    def persisted(self, last_index: int, last_term: int) -> bool:
         self.persisted_calls.append((last_index, last_term))
+        return True
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         self.installed.append(meta)

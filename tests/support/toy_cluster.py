@@ -63,6 +63,9 @@ class ToyLog:
     def fresh_ns(self, applied_index: int) -> int:
         return NEVER_NS
 
+    def extend(self, payload: bytes) -> None:
+        """It knows no short way."""
+
     def propose(self, payload: bytes) -> int:
         if self.role is not Role.LEADER or self.term != self.cluster.term:
             raise NotLeader(self.leader_id, self.term)

@@ -106,7 +106,9 @@ def learners_paced(r: RaftState) -> None:
 def drop_progress(r: RaftState) -> None:
     """No longer leader."""
     r.members = {}
+    r.own = None
     r.peers = r.voters = r.outgoing = ()
+    r.followers = ()
 
 
 def _use(r: RaftState, configuration: Configuration) -> None:
@@ -125,6 +127,8 @@ def _rebuild(r: RaftState) -> None:
         p.is_learner = not configuration.is_voter(replica)
         p.budget = r.learner_budget if p.is_learner else None
     r.members = members
+    r.own = members.get(r.replica_id)
     r.peers = tuple(p for replica, p in members.items() if replica != r.replica_id)
+    r.followers = tuple(p.replica_id for p in r.peers)
     r.voters = tuple(members[replica] for replica in configuration.voters)
     r.outgoing = tuple(members[replica] for replica in configuration.voters_outgoing)

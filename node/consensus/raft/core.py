@@ -205,9 +205,8 @@ class Raft(RaftState):
             return False  # Nor could they stand behind the snapshot, which is not in the log yet.
         return replication.follow(self, sender, prev_index, prev_term, commit_index, entries)
 
-    def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> None:
-        if term == self.term:
-            replication.handle_match(self, sender, match_index)
+    def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> bool:
+        return term == self.term and replication.handle_match(self, sender, match_index)
 
     def send_beats_by(self, sink: BeatSink) -> None:
         self.beat_sink = sink
@@ -249,6 +248,10 @@ class Raft(RaftState):
 
     def propose(self, payload: bytes) -> Index:
         return proposals.propose(self, payload)
+
+    def extend(self, payload: bytes) -> Message | None:
+        # Earlier entries that wait for a Ready would stand behind this one in the log on disk.
+        return None if self.has_ready() else proposals.extend(self, payload)
 
     def request_read(self, context: int, now_ns: int) -> None:
         reads.request_read(self, context, now_ns)
@@ -301,17 +304,18 @@ class Raft(RaftState):
         self.log.compact(index)
         configurations.configurations_compacted(self, self.log.prev_index)
 
-    def persisted(self, last_index: Index, last_term: Term) -> None:
+    def persisted(self, last_index: Index, last_term: Term) -> bool:
         self.has_durable_state = True
         # Only entries of our own reign count: they are never overwritten while it lasts, so what
         # is on disk is what is in the log. All before them are then durable as well.
         if self.role is not _LEADER or last_term != self.term:
-            return
+            return False
         assert last_index <= self.log.last_index
         self.term_durable = True
-        own = self.members.get(self.replica_id)
-        if own is not None and own.acknowledged(last_index) and last_index > self.commit_index:
-            maybe_commit(self)
+        own = self.own
+        if own is None or not own.acknowledged(last_index) or last_index <= self.commit_index:
+            return False
+        return maybe_commit(self)
 
     # -- output --------------------------------------------------------------------------
 

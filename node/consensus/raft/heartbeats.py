@@ -63,7 +63,7 @@ def broadcast_heartbeats(r: RaftState, *, echo: bool = False) -> None:
     """
     now_ns = r.now_ns
     sink = r.beat_sink if r.term_durable else None
-    own = r.members.get(r.replica_id)
+    own = r.own
     if own is not None:
         own.echo_ns = now_ns
         own.echo_round = r.read_round

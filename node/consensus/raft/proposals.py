@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
+from quorumcache.node.consensus.progress import REPLICATE
 from quorumcache.node.consensus.raft.configurations import configuration_appended
 from quorumcache.node.consensus.raft.state import RaftState
-from quorumcache.node.consensus.values import Entry, EntryKind, Index, Role
+from quorumcache.node.consensus.values import Entry, EntryKind, Index, Message, Role
 
+_LEADER: Final = Role.LEADER
 _NORMAL: Final = int(EntryKind.NORMAL)
-_new = tuple.__new__  # half the cost of a NamedTuple's own constructor (0.12 instead of 0.25 us)
+_new: Final = (
+    tuple.__new__
+)  # half the cost of a NamedTuple's own constructor (0.12 instead of 0.25 us)
 
 
 def propose(r: RaftState, payload: bytes) -> Index:
@@ -28,6 +32,33 @@ def propose(r: RaftState, payload: bytes) -> Index:
     log.append(_new(Entry, (index, r.term, _NORMAL, payload)))
     r.append_due = True
     return index
+
+
+def extend(r: RaftState, payload: bytes) -> Message | None:
+    """See `ReplicatedLog.extend`: what `propose` and the next Ready do, all in one, where every
+    follower is sent the new entry and nothing else. The caller has seen that no Ready is due."""
+    if r.role is not _LEADER or not r.term_durable or r.transfer_target:
+        return None
+    log = r.log
+    last_index = log.last_index
+    config = r.config
+    size = len(payload)
+    uncommitted_bytes = r.uncommitted_bytes + size
+    if uncommitted_bytes > config.uncommitted_bytes_max:
+        return None
+    index = last_index + 1
+    peers = r.peers
+    for p in peers:
+        if p.state is not REPLICATE or p.is_learner or p.next_index != index:
+            return None
+        if not p.has_room(config.inflight_appends_max, config.inflight_bytes_max):
+            return None
+    for p in peers:
+        p.sent(index, size)
+    r.uncommitted_bytes = uncommitted_bytes
+    term = r.term
+    prev_term = log.last_term
+    return term, last_index, prev_term, r.commit_index, [log.append_own(term, payload)]
 
 
 def append_own(r: RaftState, kind: EntryKind, payload: bytes) -> Index:

@@ -28,7 +28,7 @@ from quorumcache.node.consensus.values import (
 _CONFIG: Final = int(EntryKind.CONFIG)
 _LEADER: Final = Role.LEADER
 _FOLLOWER: Final = Role.FOLLOWER
-_new = tuple.__new__  # see proposals.py
+_new: Final = tuple.__new__  # see proposals.py
 
 
 # -- leader --------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def resume_appends(r: RaftState, p: Progress) -> None:
         p.paused = False
         if p.match_index < r.log.last_index:
             send_appends(r, p)
-    elif p.state is REPLICATE and not p.inflight:
+    elif p.state is REPLICATE and not p.inflight_count:
         if p.next_index <= r.log.last_index:
             send_appends(r, p)  # a learner's budget was used up
     elif p.state is REPLICATE:
@@ -182,16 +182,20 @@ def handle_append_reply(r: RaftState, sender: ReplicaId, m: AppendReply) -> None
         send_appends(r, p)
 
 
-def handle_match(r: RaftState, sender: ReplicaId, match_index: Index) -> None:
-    """An `AppendReply` of this term that refuses nothing, without the message."""
+def handle_match(r: RaftState, sender: ReplicaId, match_index: Index) -> bool:
+    """An `AppendReply` of this term that refuses nothing, without the message. Whether anything
+    may have come of it."""
     if r.role is _LEADER:
-        p = r.members.get(sender)
-        if p is not None:
-            _matched(r, p, match_index)
+        for p in r.peers:
+            if p.replica_id == sender:
+                return _matched(r, p, match_index)
+    return False
 
 
-def _matched(r: RaftState, p: Progress, match_index: Index) -> None:
-    """A member holds durably all that we have up to `match_index`."""
+def _matched(r: RaftState, p: Progress, match_index: Index) -> bool:
+    """A member holds durably all that we have up to `match_index`. False if nothing came of it
+    that is to be sent, written or applied."""
+    is_more = False
     p.recent_active = True
     assert match_index <= r.log.last_index, (
         f"replica {p.replica_id} acknowledged what we never wrote"
@@ -201,14 +205,17 @@ def _matched(r: RaftState, p: Progress, match_index: Index) -> None:
             _caught_on(r, p)
         p.begin_round(r.commit_index)
         if match_index > r.commit_index:
-            maybe_commit(r)
+            is_more = maybe_commit(r)
     elif p.state is PROBE and match_index == p.match_index:
         p.become_replicate()
     if r.role is _LEADER:  # a commit can end a leadership
         if p.next_index <= r.log.last_index:
             send_appends(r, p)
+            is_more = True
         if r.transfer_target:
             maybe_hand_over(r, p)
+            is_more = True
+    return is_more
 
 
 def _caught_on(r: RaftState, p: Progress) -> None:

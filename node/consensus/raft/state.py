@@ -62,6 +62,7 @@ class RaftState(ReplicatedLog):
         "deadline_tick",
         "emitted_index",
         "failed_reads",
+        "followers",
         "forced",
         "freshness",
         "handed_over_index",
@@ -83,6 +84,7 @@ class RaftState(ReplicatedLog):
         "messages_after_append",
         "now_ns",
         "outgoing",
+        "own",
         "peers",
         "pending_config_index",
         "promise_length_ns",
@@ -156,8 +158,11 @@ class RaftState(ReplicatedLog):
         """Leader: index of a configuration entry that is not committed; 0 = none."""
         self.members: dict[ReplicaId, Progress] = {}
         """Leader: progress of all members, itself included while it is one."""
+        self.own: Progress | None = None
+        """Leader: its own progress, if it is a member."""
         self.peers: tuple[Progress, ...] = ()
         """Leader: progress of the others, by ascending id."""
+        self.followers = ()
         self.voters: tuple[Progress, ...] = ()
         self.outgoing: tuple[Progress, ...] = ()
 

@@ -200,8 +200,7 @@ def test_a_bundle_is_taken_whole_and_its_answer_stands_for_an_acknowledgement_of
     assert parts.taken() == [
         ("take_bundle", 2, 5, 9, b"runs"),
         ("answered", 2, True),
-        ("acknowledged", 2, 1, 3, 7),
-        ("acknowledged", 2, 2, 3, 8),
+        ("acknowledged", 2, [(1, 3, 7), (2, 3, 8)]),
     ]
 
 
@@ -210,7 +209,7 @@ def test_an_answer_in_a_datagram_counts_for_no_learner_and_may_come_again() -> N
     parts = Parts()
     parts.learners.add((1, 2))
     parts.inbox.on_peer_datagram(2, ((BUNDLE_HELD, 5, 9, ()),))
-    assert parts.taken() == [("answered", 2, False), ("acknowledged", 2, 2, 3, 8)]
+    assert parts.taken() == [("answered", 2, False), ("acknowledged", 2, [(2, 3, 8)])]
     with pytest.raises(PeerFrameError, match="came as a datagram"):
         parts.inbox.on_peer_datagram(2, ((BUNDLE, 5, 9, b"runs"),))
 

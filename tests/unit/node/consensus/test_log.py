@@ -46,13 +46,18 @@ def test_random_operations_agree_with_a_list(seed: int) -> None:
     log, model = EntryLog(), Model()
     term = 1
     for _ in range(300):
-        operation = random.randrange(6)
+        operation = random.randrange(7)
         count = len(model.entries)
         if operation <= 1:
             term += random.random() < 0.2
             entry = Entry(count + 1, term, 0, b"x" * random.randrange(5))
             log.append(entry)
             model.entries.append(entry)
+        elif operation == 6 and model.taken == count:
+            entry = log.append_own(term, b"y" * random.randrange(5))
+            assert entry == (count + 1, term, 0, entry.payload)
+            model.entries.append(entry)
+            model.taken += 1
         elif operation == 2 and count > model.compacted:
             index = random.randrange(model.compacted + 1, count + 1)
             log.truncate_suffix(index)
@@ -70,6 +75,8 @@ def test_random_operations_agree_with_a_list(seed: int) -> None:
             lo = random.randrange(model.compacted + 1, count + 1)
             hi = random.randrange(lo, count + 2)
             assert log.slice(lo, hi) == model.entries[lo - 1 : hi - 1]
+            held = sum(len(e.payload) for e in model.entries[lo - 1 : hi - 1])
+            assert log.payload_bytes(lo, hi) == held
             bytes_max = random.randrange(12)
             batch, size = log.batch(lo, bytes_max)
             assert list(batch) == model.entries[lo - 1 : lo - 1 + len(batch)]
@@ -101,7 +108,16 @@ def test_gaps_and_falling_terms_are_our_bugs() -> None:
     with pytest.raises(AssertionError):
         log.append(Entry(3, 1, 0, b""))
     with pytest.raises(AssertionError):
+        log.append_own(1, b"")
+    with pytest.raises(AssertionError):
         EntryLog(0, 0, [Entry(2, 1, 0, b"")])
+
+
+def test_no_entry_is_handed_out_before_those_in_front_of_it() -> None:
+    log = EntryLog(0, 0, log_of((1,)))
+    log.append(Entry(2, 1, 0, b""))
+    with pytest.raises(AssertionError):
+        log.append_own(1, b"")
 
 
 def test_what_was_not_handed_out_is_never_compacted() -> None:

@@ -38,7 +38,19 @@ def test_sending_moves_on_and_acknowledgements_free_the_window() -> None:
     assert (p.match_index, p.next_index, p.inflight_bytes) == (7, 9, 50)
     assert p.has_room(2, 1000)
     assert p.acknowledged(8)
-    assert (p.inflight_bytes, len(p.inflight)) == (0, 0)
+    assert (p.inflight_bytes, p.inflight_count) == (0, 0)
+
+
+def test_the_window_counts_what_is_under_way_whatever_is_acknowledged_together() -> None:
+    p = replicating(0)
+    under_way: list[tuple[int, int]] = []
+    for sent, matched in ((1, 0), (3, 0), (4, 2), (6, 3), (9, 8), (10, 10), (12, 10), (13, 13)):
+        p.sent(sent, 10 * sent)
+        under_way.append((sent, 10 * sent))
+        p.acknowledged(matched)
+        under_way = [each for each in under_way if each[0] > matched]
+        assert p.inflight_count == len(under_way)
+        assert p.inflight_bytes == sum(size for _, size in under_way)
 
 
 def test_old_acknowledgements_are_no_news() -> None:
@@ -63,7 +75,7 @@ def test_a_refusal_while_replicating_leads_to_a_probe_from_the_match() -> None:
     p.sent(9, 1)
     assert p.rejected(9, 2)
     assert (p.state, p.next_index, p.paused) == (PROBE, 6, False)
-    assert not p.inflight
+    assert not p.inflight_count
 
 
 def test_a_refusal_overtaken_by_an_acknowledgement_is_ignored() -> None:

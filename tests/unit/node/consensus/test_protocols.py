@@ -80,7 +80,19 @@ def test_three_replicas_elect_a_leader_and_commit(name: str) -> None:
     leader.propose(b"b")
     for _ in range(20):
         cluster.tick()
-    assert cluster.committed == {1: [b"a", b"b"], 2: [b"a", b"b"], 3: [b"a", b"b"]}
+    run = leader.extend(b"c")
+    if run is not None:  # A protocol that does without the short way returns None.
+        term, _, _, _, entries = run
+        for follower in leader.followers:
+            assert cluster.replicas[follower].follow(leader.leader_id, *run)
+            leader.acknowledged(follower, term, entries[-1].index)
+        assert leader.persisted(entries[-1].index, term) or leader.has_ready()
+        assert [entry.payload for entry in leader.take_committed()] == [b"c"]
+    for _ in range(20):
+        cluster.tick()
+    assert leader.commit_index == leader.last_index
+    assert cluster.committed[2] == cluster.committed[3]
+    assert cluster.committed[2][:2] == [b"a", b"b"]
     wire = cluster.wire
     assert cluster.sent >= {wire.beat, wire.beat_reply, wire.entries, wire.vote}
 

@@ -33,8 +33,8 @@ def unpack(packed: bytes) -> tuple[Any, ...]:
 def sent(bundles: Bundles, node_id: int, *held: tuple[int, int, int]) -> int:
     """Send a bundle; its number."""
     bundle = Bundle()
-    for group_id, term, index in held:
-        bundle.add(b"run", group_id, term, index)
+    for each in held:
+        bundle.add(b"run", each)
     number, packed = bundles.close(bundle)
     assert unpack(packed) == (BUNDLE, bundles.life, number, b"run" * len(held))
     bundles.sent(node_id, number, bundle)

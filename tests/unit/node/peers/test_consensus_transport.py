@@ -169,6 +169,56 @@ def test_a_long_bundle_leaves_before_the_turn_ends() -> None:
     assert [len(item[3]) // RUN_BYTES_MAX for _, item in sender.taken()] == [4, 4, 1]
 
 
+def run_at(index: int, payload: bytes = b"x") -> tuple[Any, ...]:
+    """What a leader's log returns for a command."""
+    return (*append_at(index, payload)[:4], list(append_at(index, payload).entries))
+
+
+def test_nodes_that_get_the_same_runs_get_the_same_bundle_and_answer_each_for_itself() -> None:
+    world, sender = make_world(1, 2)
+    transport = world.transport
+    transport.send_run(1, (2, 3), run_at(5))
+    transport.send_run(2, (2, 3, 4), run_at(6))
+    transport.flush()
+    both = (BUNDLE, 0, 1, runs_of((1, append_at(5)), (2, append_at(6))))
+    assert sender.taken() == [(2, both), (3, both), (4, (BUNDLE, 0, 2, runs_of((2, append_at(6)))))]
+    answer = msgpack.unpackb(pack_answer(0, 1, []), use_list=False)
+    assert transport.answered(2, answer, is_last=True) == [(1, 1, 5), (2, 1, 6)]
+    assert transport.answered(2, answer, is_last=True) == []
+    assert transport.answered(3, answer, is_last=True) == [(1, 1, 5), (2, 1, 6)]
+    assert transport.answered(4, answer, is_last=True) == []
+
+
+def test_a_bundle_that_leaves_later_has_a_number_of_its_own() -> None:
+    """It may hold the same again, and each is answered."""
+    world, sender = make_world(1)
+    for _ in range(2):
+        world.transport.send_run(1, (2,), run_at(5))
+        world.transport.flush()
+    assert [item[2] for _, item in sender.taken()] == [1, 2]
+
+
+def test_a_command_goes_as_a_message_where_no_bundle_can_take_it() -> None:
+    world, sender = make_world(1)
+    sender.forms[2] = BUNDLE_FORM - 1
+    world.transport.send_run(1, (2, 3), run_at(5))
+    long = b"x" * (RUN_BYTES_MAX + 1)
+    world.transport.send_run(1, (3,), run_at(6, long))
+    world.transport.flush()
+    assert sender.taken() == [
+        (2, encode_message(1, append_at(5))),
+        (3, (BUNDLE, 0, 1, runs_of((1, append_at(5))))),
+        (3, encode_message(1, append_at(6, long))),
+    ]
+    world.transport.send_run(1, (3, 4), run_at(6, long))
+    first, second = (packed for _, packed in sender.sent)
+    assert first is second, "packed once"
+    sender.taken()
+    for index in range(7, 12):
+        world.transport.send_run(1, (3,), run_at(index, b"x" * RUN_BYTES_MAX))
+    assert len(sender.taken()) == 1, "a long bundle leaves before the turn ends"
+
+
 def test_a_bundle_that_could_not_be_sent_is_not_answered() -> None:
     world, sender = make_world(1)
     sender.is_up = False

@@ -17,6 +17,7 @@ from quorumcache.node.consensus.values import Entry, EntryKind
 from quorumcache.node.errors import CommandError
 from quorumcache.node.peers.bundles import pack_answer
 from quorumcache.node.peers.items import BUNDLE, BUNDLE_FORM, BUNDLE_HELD
+from quorumcache.node.replica.group import BATCH_BYTES_MAX
 from quorumcache.node.state_machine import encode_batch
 from quorumcache.node.store.commands import OP_SET
 from tests.support.scripted_log import HARD_STATE, Hears, HostWorld
@@ -221,6 +222,164 @@ def led_world() -> World:
     world.turn(1, 2)
     world.sent.clear()
     return world
+
+
+def leads(*group_ids: int) -> World:
+    """Groups that lead, and take commands without a Ready."""
+    world = World(*group_ids)
+    for log in world.logs.values():
+        log.lead()
+    world.turn(*group_ids)
+    for log in world.logs.values():
+        log.extends = True
+    world.told()
+    world.sent.clear()
+    return world
+
+
+def submit(world: World, *group_ids: int, size: int = 1) -> list[Hears]:
+    """A command for each of these groups; its waiters."""
+    waiters = []
+    for group_id in group_ids:
+        waiters.append(Hears())
+        command = (0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 0)
+        world.groups[group_id].submit(command, size, waiters[-1])
+    return waiters
+
+
+def test_new_commands_are_one_write_and_one_bundle_for_each_node_and_need_no_ready() -> None:
+    world = leads(1, 2)
+    for log in world.logs.values():
+        log.ready = None  # type: ignore[assignment]
+    submit(world, 1, 2)
+    world.turn()
+    assert world.told() == [("write", [1, 2]), ("send", 2), ("send", 3)]
+    entries = [log.proposed for log in world.logs.values()]
+    assert [record.entries for record in world.wal.batches[0][0]] == entries
+    runs = b"".join(
+        pack_run(group_id, Append(1, 0, 1, 0, tuple(log.proposed)))
+        for group_id, log in world.logs.items()
+    )
+    assert world.sent == [(2, (BUNDLE, 0, 1, runs)), (3, (BUNDLE, 0, 1, runs))]
+    assert world.counters.proposals == 2
+
+
+def test_a_leader_counts_its_own_copy_when_that_is_durable_in_the_term_of_the_entry() -> None:
+    world = leads(1)
+    submit(world, 1)
+    world.turn()
+    log, group = world.logs[1], world.groups[1]
+    assert log.persisted_calls == []
+    log.term = 5
+    log.committed = list(log.proposed)
+    world.wal.sync()
+    assert log.persisted_calls == [(1, 1)]
+    assert group.applied_index == 1
+    assert group.unpersisted == 0
+
+
+def test_commands_of_one_turn_that_take_both_ways_are_written_in_order() -> None:
+    world = leads(1)
+    log = world.logs[1]
+    extend = log.extend
+
+    def once(payload: bytes) -> Any:
+        log.extends = not log.proposed
+        return extend(payload)
+
+    log.extend = once  # type: ignore[method-assign]
+    submit(world, 1, 1, size=BATCH_BYTES_MAX)
+    world.turn()
+    assert world.story[0] == ("write", [1, 1])
+    (records, _) = world.wal.batches[0]
+    assert [entry.index for record in records for entry in record.entries] == [1, 2]
+    world.wal.sync()
+    assert log.persisted_calls == [(1, 1), (2, 1)]
+
+
+def test_a_promise_waits_for_what_its_group_proposed_before() -> None:
+    """It followed another leader in the meantime, and may acknowledge the same entry."""
+    world = leads(1)
+    submit(world, 1)
+    world.turn()
+    world.told()
+    world.logs[1].promise(3, PROMISE)
+    world.turn(1)
+    assert world.told() == [("write", [])]
+    world.wal.sync()
+    assert ("send", 3) not in world.told()
+    world.wal.sync()
+    assert ("send", 3) in world.told()
+
+
+def test_a_group_that_left_counts_nothing() -> None:
+    world = leads(1, 2)
+    submit(world, 1, 2)
+    world.turn()
+    world.host.remove_group(1)
+    world.wal.sync()
+    assert [log.persisted_calls for log in world.logs.values()] == [[], [(1, 1)]]
+
+
+def test_what_was_committed_while_commands_waited_needs_no_ready_either() -> None:
+    world = leads(1)
+    log, group = world.logs[1], world.groups[1]
+    (first,) = submit(world, 1)
+    world.turn()
+    log.ready = None  # type: ignore[assignment]
+    (second,) = submit(world, 1)
+    log.committed = list(log.proposed)
+    world.host.acknowledged(2, [(1, 1, 1)])
+    assert first.heard == []
+    world.turn()
+    assert len(first.heard) == 1
+    assert second.heard == []
+    assert group.applied_index == 1
+    assert log.last_index == 2
+
+
+def test_what_is_not_usual_is_proposed_and_its_ready_taken() -> None:
+    world = leads(1)
+    log = world.logs[1]
+    log.extends = False
+    submit(world, 1)
+    world.turn()
+    assert world.told() == [("write", [1])]
+    world.wal.sync()
+    assert log.persisted_calls == [(1, 1)]
+
+
+def test_a_read_that_comes_with_commands_has_its_round() -> None:
+    world = leads(1)
+    log, group = world.logs[1], world.groups[1]
+    submit(world, 1)
+    group.when_readable(Hears())
+    log.on_read = lambda: log.say(2, AppendReply(1, 1, False, 0, 0))
+    world.turn()
+    assert len(log.read_contexts) == 1
+    assert log.last_index == 1
+    assert not log.has_ready(), "taken in the same turn"
+
+
+def test_a_lease_that_is_given_up_ends_in_the_next_turn_without_a_ready() -> None:
+    world = leads(1)
+    log, group = world.logs[1], world.groups[1]
+    log.lease_until_ns = 50
+    world.turn(1)
+    assert group.lease_until_ns == 50
+    log.lease_until_ns = 0
+    world.turn(1)
+    assert group.lease_until_ns == 0
+
+
+def test_an_answer_without_news_costs_a_group_nothing() -> None:
+    world = leads(1)
+    log = world.logs[1]
+    log.is_news = False
+    log.committed = [entry(1)]
+    world.host.acknowledged(2, [(1, 1, 0)])
+    assert log.matches == [(2, 1, 0)]
+    assert world.groups[1].applied_index == 0
 
 
 def test_an_answer_acknowledges_each_group_in_the_term_in_which_it_was_sent() -> None:

@@ -445,6 +445,7 @@ def test_a_failure_in_a_turn_a_tick_or_after_a_sync_ends_the_node() -> None:
             raise AssertionError("our bug")
 
         if place == "turn":
+            log.append(b"")
             log.ready = fail  # type: ignore[method-assign]
         elif place == "tick":
             world.host.start_ticking([fail])

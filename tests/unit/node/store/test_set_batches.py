@@ -33,6 +33,7 @@ from quorumcache.node.store.commands import (
 )
 from quorumcache.node.store.exptime import RELATIVE_SECONDS_MAX
 from quorumcache.node.store.item import wire_data
+from quorumcache.node.store.plain_item_table import PlainItemTable
 from quorumcache.node.store.results import STORED
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from quorumcache.node.store.set_batches import SESSIONS_MAX, PlainSetBatches, new_set_batches
@@ -64,6 +65,10 @@ def payload(*commands: Any) -> bytes:
     return encode_batch(NOW_MS, commands, WALL_MS)
 
 
+def read(form: Form, batch: bytes) -> Any:
+    return form.sets().read(batch, form.table())
+
+
 def fields(*members: Any) -> bytes:
     packed: bytes = msgpack.packb(members)
     return packed
@@ -78,8 +83,8 @@ def test_what_is_to_know_of_a_batch(form: Form) -> None:
         plain(b"d", 0, 9, 12),
     )
     runs = [(BIG, 1, 1, 1), (7, 3, 2, 3)]
-    assert form.sets().read(batch) == (NOW_MS, WALL_MS, 1 << 20, 4, True, runs)
-    assert form.sets().read(payload(plain())) == (NOW_MS, WALL_MS, 1 << 20, 1, False, [])
+    assert read(form, batch) == (NOW_MS, WALL_MS, 1 << 20, 4, True, runs)
+    assert read(form, payload(plain())) == (NOW_MS, WALL_MS, 1 << 20, 1, False, [])
 
 
 OTHERS: dict[str, bytes] = {
@@ -119,17 +124,17 @@ OTHERS: dict[str, bytes] = {
 @FORM
 @pytest.mark.parametrize("other", OTHERS)
 def test_what_is_not_plain(form: Form, other: str) -> None:
-    assert form.sets().read(OTHERS[other]) is None
+    assert read(form, OTHERS[other]) is None
 
 
 @FORM
 def test_the_bounds_of_what_is_plain(form: Form) -> None:
     runs = [(n + 1, 1, 1, 1) for n in range(SESSIONS_MAX)]
     commands = [plain(b"k" * 250, n + 1, 1, 1, b"\n", RELATIVE_SECONDS_MAX) for n in range(8)]
-    read = form.sets().read(encode_batch(1 << 60, commands, 1 << 60, (1 << 63) - 1))
-    assert read == (1 << 60, 1 << 60, (1 << 63) - 1, SESSIONS_MAX, True, runs)
+    found = read(form, encode_batch(1 << 60, commands, 1 << 60, (1 << 63) - 1))
+    assert found == (1 << 60, 1 << 60, (1 << 63) - 1, SESSIONS_MAX, True, runs)
     last = (1 << 63) - 1
-    assert form.sets().read(payload(plain(session=last, sequence=last, floor=last))) is not None
+    assert read(form, payload(plain(session=last, sequence=last, floor=last))) is not None
 
 
 @FORM
@@ -137,9 +142,9 @@ def test_a_batch_that_ends_too_early_is_not_plain(form: Form) -> None:
     whole = payload(
         *(plain(b"k%d" % n, 7, n + 300, 200, wire_data(n, b"v" * 300)) for n in range(20))
     )
-    assert form.sets().read(whole) is not None
+    assert read(form, whole) is not None
     for length in range(len(whole)):
-        assert form.sets().read(whole[:length]) is None
+        assert read(form, whole[:length]) is None
 
 
 keys = st.sampled_from([b"a", b"b", b"c" * 250])
@@ -165,7 +170,7 @@ def test_items_are_what_the_general_way_makes_of_them(form: Form, first: Any, se
     for number, chosen in enumerate((first, second), 1):
         commands = [plain(key, data=text, exptime=exptime) for key, text, exptime in chosen]
         batch = payload(*commands)
-        assert form.sets().read(batch) is not None
+        assert form.sets().read(batch, table) is not None
         new: list[bytes] = []
         before = set(items_of(table))
         grown += form.sets().place(batch, table, gate, unique, NOW_MS, NOW_S, pushed, [], new)
@@ -218,9 +223,9 @@ def test_damaged_bytes_are_plain_only_where_the_twin_finds_the_same(form: Form, 
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, min(60, len(damaged) - 1)))
         damaged[place] = data.draw(st.integers(0, 255))
-    found = form.sets().read(bytes(damaged))
+    found = read(form, bytes(damaged))
     if found is not None:
-        assert found == PlainSetBatches().read(bytes(damaged))
+        assert found == PlainSetBatches().read(bytes(damaged), PlainItemTable())
 
 
 def test_the_process_has_a_form_of_its_own() -> None:
