@@ -111,6 +111,7 @@ THEMES: dict[str, str] = {
     _STALENESS: "stamps of heartbeats, from the leader to the replica and back",
     _BIRTH: "replicas that are born empty, and those that have lost entries",
     "tests/unit/node/clients/test_once_prefix.py": "`cluster once`, from the connection to the log",
+    "tests/unit/node/core/test_wire.py": "what makes and reads bytes in C, and its twins in Python",
     "tests/unit/node/store/test_holds.py": "what held keys mean to everything else in a store",
     "tests/unit/node/test_main.py": "the command `quorumcached` as a process",
     "tests/unit/node/test_operations_document.py": "docs/operations.md names all that there is",

@@ -41,16 +41,16 @@ MAY_IMPORT: dict[str, str] = {
     "telemetry": "",
     "system": "errors alarms telemetry",
     # What decides: pure.
-    "state_machine": "errors",
-    "core": "",  # It is C and Cython, which nothing here reads; of the node it knows `TIMED`.
-    "consensus": "",
+    "core": "",  # C and Cython, which nothing here reads; of the node it knows `TIMED` and `Entry`.
+    "state_machine": "errors core",
+    "consensus": "core",
     # What lasts.
     "storage": "version errors telemetry system consensus",
-    "wal": "version errors clock consensus storage",
+    "wal": "version errors clock core consensus storage",
     "store": "errors state_machine core",
     "protocol": "state_machine store",
     # What one node is made of.
-    "peers": "errors clock telemetry system consensus storage",
+    "peers": "errors clock telemetry system core consensus storage",
     "replica": "errors clock cluster_time telemetry state_machine consensus storage wal",
     "operations": "errors clock cluster_time telemetry state_machine store peers replica",
     "founding": (

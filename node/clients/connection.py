@@ -20,6 +20,7 @@ from quorumcache.node.clients.direct import descriptor_of, write_now
 from quorumcache.node.clients.forwarded_gets import forward_plain_gets
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.plain_meta_gets import answer_plain_meta_gets
+from quorumcache.node.clients.plain_sets import begin_plain_sets
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
 from quorumcache.node.clients.watch import Watch, client_address, keep_alive, listen_address
 from quorumcache.node.protocol.meta_lines import GetFlags
@@ -83,7 +84,6 @@ class MemcachedConnection(asyncio.Protocol):
         """The transport once it was closed: it lives until the client has read everything."""
         self.watch = Watch(watched_ns)
         self._reading_paused = False
-        self._descriptor = -1
 
     def limit_items(self, item_bytes_max: int) -> None:
         """The limit on items is another one from the next command on."""
@@ -94,11 +94,11 @@ class MemcachedConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio's.
         made = cast(asyncio.Transport, transport)
+        self._descriptor = descriptor_of(made)
         self.conversation.client_address = client_address(made)
         keep_alive(made)
         if self._owner.admit(self):
             self._transport = made
-            self._descriptor = descriptor_of(made)
             self.replies.is_open = True
         else:
             made.write(TOO_MANY_CONNECTIONS_LINE)
@@ -259,6 +259,10 @@ class MemcachedConnection(asyncio.Protocol):
                 if plain is not None:
                     self._plain_meta_gets(plain[0], plain[1])
                     return
+        if data[:4] == b"set " or self._parser.is_in_set:
+            data = begin_plain_sets(conversation, self._parser, data)
+            if conversation.backlog:
+                self._wait_for_room([])
         requests = self._parser.feed(data)
         if conversation.backlog:
             conversation.backlog.extend(requests)
@@ -356,11 +360,9 @@ class MemcachedConnection(asyncio.Protocol):
         if replies.out:
             replies.out.extend(data)
             replies.reply_bytes += sum(map(len, data))
-            self._flush()
-            return
-        joined = data[0] if len(data) == 1 else b"".join(data)
-        self._counters.bytes_written += len(joined)
-        write_now(self._transport, self._descriptor, joined)  # type: ignore[arg-type]
+            return self._flush()
+        size = write_now(self._transport, self._descriptor, data)  # type: ignore[arg-type]
+        self._counters.bytes_written += size
 
     def _execute(self, requests: list[Request]) -> None:
         """Run requests until one has to wait; the rest goes to the backlog."""

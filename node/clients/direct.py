@@ -32,15 +32,19 @@ send_now: Final[Callable[[int, bytes], int]] = _native()
 broken: the transport finds out."""
 
 
-def write_now(transport: asyncio.Transport, descriptor: int, data: bytes) -> None:
-    """Send `data`. Only while `transport` hands out what came. `descriptor`: its own, or -1."""
+def write_now(transport: asyncio.Transport, descriptor: int, replies: list[bytes]) -> int:
+    """Send replies; how many bytes they are. Only while `transport` hands out what came.
+    `descriptor`: its own, or -1."""
+    data = replies[0] if len(replies) == 1 else b"".join(replies)
+    size = len(data)
     if descriptor >= 0 and not transport.get_write_buffer_size():
         sent = send_now(descriptor, data)
-        if sent == len(data):
-            return
+        if sent == size:
+            return size
         if sent:
             data = data[sent:]
     transport.write(data)
+    return size
 
 
 def descriptor_of(transport: asyncio.Transport) -> int:

@@ -9,11 +9,13 @@ term and kind need not be said. A run takes, big endian:
     | group | count | term | prev_index | prev_term | commit_index | count lengths | payloads |
 
 The leader makes these bytes once; the strings for all followers at the same place hold the same.
+
+The compiled form does both in C (`core/wire.pyx`), and its twin is here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from struct import error as StructError
 from typing import Any, Final
@@ -34,8 +36,8 @@ _HEAD_BYTES: Final = _HEAD.size
 _new = tuple.__new__  # see raft/proposals.py
 
 
-def pack_run(group_id: int, message: Message) -> bytes:
-    """The bytes of a message with entries; b"" if it is not such a run."""
+def plain_pack_run(group_id: int, message: Message) -> bytes:
+    """See `pack_run`."""
     term, prev_index, prev_term, commit_index, found = message
     entries: Sequence[Any] = found
     count = len(entries)
@@ -62,8 +64,8 @@ def pack_run(group_id: int, message: Message) -> bytes:
     return b"".join((head, *lengths, *payloads))
 
 
-def unpack_runs(data: bytes) -> list[Run]:
-    """All runs in `data`. Raises ValueError if it is not made of whole runs with entries."""
+def plain_unpack_runs(data: bytes) -> list[Run]:
+    """See `unpack_runs`."""
     runs: list[Run] = []
     at, end = 0, len(data)
     while at < end:
@@ -94,3 +96,20 @@ def unpack_runs(data: bytes) -> list[Run]:
             entries.append(_new(Entry, (index, term, _NORMAL, data[start:at])))
         runs.append((group_id, term, prev_index, prev_term, commit_index, entries))
     return runs
+
+
+def _forms() -> tuple[Callable[[int, Message], bytes], Callable[[bytes], list[Run]]]:
+    try:
+        from quorumcache.node.core import wire
+    except ImportError:  # The sources run: `compiled.py` hides what was compiled.
+        return plain_pack_run, plain_unpack_runs
+    return wire.pack_run, wire.unpack_runs
+
+
+_chosen = _forms()
+
+pack_run: Final[Callable[[int, Message], bytes]] = _chosen[0]
+"""The bytes of a message with entries; b"" if it is not such a run."""
+
+unpack_runs: Final[Callable[[bytes], list[Run]]] = _chosen[1]
+"""All runs in some bytes. Raises ValueError if these are not whole runs with entries."""

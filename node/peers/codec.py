@@ -16,10 +16,12 @@ asks a question instead, see `founding_frames.py`.)
 
 Nothing received is trusted: the length is checked against a maximum before anything is buffered,
 then the checksum, then the content. What one item means is not known here (see `items.py`).
+The compiled form makes and reads frames in C (`core/wire.pyx`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final, NamedTuple
 from zlib import crc32
@@ -112,14 +114,16 @@ class Refused(HandshakeRefused):
 def encode_frame(payload: bytes) -> bytes:
     """`payload` with its header. `PeerFrameError` if it is longer than a frame may be."""
     if len(payload) > FRAME_BYTES_MAX:
-        raise PeerFrameError(
-            f"a frame of {len(payload)} bytes is over the maximum of {FRAME_BYTES_MAX}"
-        )
+        raise _too_long(len(payload))
     return HEADER.pack(len(payload), crc32(payload)) + payload
 
 
-def encode_items(packed: list[bytes]) -> bytes:
-    """One frame of items that are already msgpack, as `pack_item` makes them."""
+def _too_long(size: int) -> PeerFrameError:
+    return PeerFrameError(f"a frame of {size} bytes is over the maximum of {FRAME_BYTES_MAX}")
+
+
+def plain_frame_of_items(packed: list[bytes], bytes_max: int) -> bytes | None:
+    """See `encode_items`; None if the payload is longer than `bytes_max`."""
     count = len(packed)
     if count < 16:
         head = b"%c" % (0x90 | count)
@@ -127,11 +131,66 @@ def encode_items(packed: list[bytes]) -> bytes:
         head = b"\xdc" + count.to_bytes(2, "big")
     else:
         head = b"\xdd" + count.to_bytes(4, "big")
-    return encode_frame(head + b"".join(packed))
+    payload = head + b"".join(packed)
+    return None if len(payload) > bytes_max else encode_frame(payload)
 
 
-pack_item = msgpack.Packer().pack
+def plain_intact_frames(
+    data: bytes, payloads: list[bytes], bytes_max: int, is_one_enough: bool
+) -> int:
+    """Add the payloads of the frames that stand at the start of `data`, or of the first one only;
+    return the offset behind them. What stands there, if anything, is not whole, not intact or
+    longer than `bytes_max`, unless one was enough.
+    """
+    at, end = 0, len(data)
+    while end - at >= HEADER.size:
+        length, checksum = HEADER.unpack_from(data, at)
+        start = at + HEADER.size
+        if length > bytes_max or end - start < length:
+            break
+        payload = data[start : start + length]
+        if crc32(payload) != checksum:
+            break
+        payloads.append(payload)
+        at = start + length
+        if is_one_enough:
+            break
+    return at
+
+
+class Forms(NamedTuple):
+    """What makes and reads the bytes: in C in the compiled form, otherwise in Python."""
+
+    pack_item: Callable[[Any], bytes]
+    frame_of_items: Callable[[list[bytes], int], bytes | None]
+    intact_frames: Callable[[bytes, list[bytes], int, bool], int]
+
+
+def _forms() -> Forms:
+    try:
+        from quorumcache.node.core import wire
+    except ImportError:  # The sources run: `compiled.py` hides what was compiled.
+        return Forms(msgpack.Packer().pack, plain_frame_of_items, plain_intact_frames)
+    return Forms(wire.pack, wire.frame_of_items, wire.intact_frames)
+
+
+_chosen = _forms()
+
+pack_item: Final[Callable[[Any], bytes]] = _chosen.pack_item
 """One item as msgpack bytes."""
+
+_frame_of_items: Final = _chosen.frame_of_items
+_intact_frames: Final = _chosen.intact_frames
+
+
+def encode_items(packed: list[bytes]) -> bytes:
+    """One frame of items that are already msgpack, as `pack_item` makes them. `PeerFrameError` if
+    it is longer than a frame may be."""
+    frame = _frame_of_items(packed, FRAME_BYTES_MAX)
+    if frame is None:
+        raise _too_long(sum(map(len, packed)))
+    return frame
+
 
 KEEPALIVE_FRAME: Final = encode_frame(KEEPALIVE_PAYLOAD)
 
@@ -169,33 +228,33 @@ class FrameDecoder:
             data = bytes(self._buffer)
             self._buffer = bytearray()
         payloads: list[bytes] = []
-        at, end = 0, len(data)
-        wanted = HEADER.size
-        while end - at >= HEADER.size:
-            length, checksum = HEADER.unpack_from(data, at)
-            if length > self.bytes_max:
-                raise PeerFrameError(
-                    f"a frame says it is {length} bytes long, over the maximum of "
-                    f"{self.bytes_max}: this is not a QuorumCache peer, or its stream is damaged"
-                )
-            start = at + HEADER.size
-            if end - start < length:
-                wanted = HEADER.size + length
-                break
-            payload = data[start : start + length]
-            if crc32(payload) != checksum:
-                raise PeerFrameError(
-                    f"a frame of {length} bytes has checksum {crc32(payload):08x}, "
-                    f"its header says {checksum:08x}: the stream is damaged"
-                )
-            payloads.append(payload)
-            at = start + length
-            if self.is_stepwise:
-                break
-        if at < end:
+        at = _intact_frames(data, payloads, self.bytes_max, self.is_stepwise)
+        if at < len(data):
+            self._wanted = HEADER.size
+            if not (self.is_stepwise and payloads):
+                self._wanted = self._length_of_rest(data, at)
             self._buffer += data[at:]
-            self._wanted = wanted
         return payloads
+
+    def _length_of_rest(self, data: bytes, at: int) -> int:
+        """How long what stands at `at` has to be before it can be a frame, which it is not yet."""
+        if len(data) - at < HEADER.size:
+            return HEADER.size
+        length: int
+        length, checksum = HEADER.unpack_from(data, at)
+        if length > self.bytes_max:
+            raise PeerFrameError(
+                f"a frame says it is {length} bytes long, over the maximum of {self.bytes_max}: "
+                "this is not a QuorumCache peer, or its stream is damaged"
+            )
+        start = at + HEADER.size
+        if len(data) - start >= length:
+            found = crc32(data[start : start + length])
+            raise PeerFrameError(
+                f"a frame of {length} bytes has checksum {found:08x}, "
+                f"its header says {checksum:08x}: the stream is damaged"
+            )
+        return HEADER.size + length
 
 
 # --- payloads
@@ -274,7 +333,7 @@ def _refusal(fields: tuple[Any, ...]) -> Refusal:
 def _hello(fields: tuple[Any, ...]) -> Hello:
     if len(fields) != len(Hello._fields):
         raise PeerFrameError(f"a hello has {len(fields)} fields, expected {len(Hello._fields)}")
-    hello = Hello(*fields)
+    hello: Any = Hello(*fields)  # Compiled code would believe the types that `Hello` declares.
     for name in ("protocol_version", "incarnation", "start_number", "map_epoch", "node_id"):
         value = getattr(hello, name)
         if type(value) is not int or not 0 <= value < 1 << 64:
@@ -284,7 +343,7 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
         *("client_address", "http_address", "zone", "version"),
     ):
         _check_text(name, getattr(hello, name), empty=name in ("http_address", "zone"))
-    nonces: Any = hello.start_nonces
+    nonces = hello.start_nonces
     nonces_bytes = min(hello.start_number, NONCES_MAX) * NONCE_BYTES
     if type(nonces) is not bytes or len(nonces) != nonces_bytes:
         raise PeerFrameError(f"hello: start_nonces are {nonces!r:.60}, expected one for each start")
@@ -292,7 +351,7 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
         raise PeerFrameError(f"hello: is_founded is {hello.is_founded!r:.60}, expected a bool")
     if not is_weight(hello.weight):
         raise PeerFrameError(f"hello: weight is {hello.weight!r:.60}, expected {WEIGHTS}")
-    settings: Any = hello.settings
+    settings = hello.settings
     if type(settings) is not tuple or len(settings) > SETTINGS_MAX:
         raise PeerFrameError("hello: settings are not a short array")
     for setting in settings:
@@ -300,7 +359,8 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
             raise PeerFrameError(f"hello: a setting is {setting!r:.60}, expected name and value")
         _check_text("name of a setting", setting[0])
         _check_text("value of a setting", setting[1], empty=True)
-    return hello._replace(weight=float(hello.weight))
+    checked: Hello = hello._replace(weight=float(hello.weight))
+    return checked
 
 
 def _check_text(name: str, value: object, *, empty: bool = False) -> None:

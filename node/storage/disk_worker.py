@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -14,19 +13,19 @@ from quorumcache.node.storage.disk import Done
 class DiskWorker:
     """One daemon thread that runs jobs in order. Started by its first job."""
 
-    __slots__ = ("_loop", "_name", "_queue", "_thread")
+    __slots__ = ("_loop", "_name", "_queue", "_runner")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self._loop = loop
         self._name = name
         self._queue: SimpleQueue[tuple[Callable[[], None], Done] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._runner: threading.Thread | None = None
 
     def submit(self, work: Callable[[], None], done: Done) -> None:
         """Run `work` in the thread, then `done` with its error or None on the loop."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+        if self._runner is None:
+            self._runner = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._runner.start()
         self._queue.put((work, done))
 
     def close(self, *, wait: bool = True) -> None:
@@ -34,23 +33,28 @@ class DiskWorker:
 
         Not `wait`: at once; it ends when it has done what it is at, or with the process.
         """
-        if self._thread is not None:
+        if self._runner is not None:
             self._queue.put(None)
             if wait:
-                self._thread.join()
-            self._thread = None
+                self._runner.join()
+            self._runner = None
 
     def _run(self) -> None:
         get = self._queue.get
         wake = self._loop.call_soon_threadsafe
-        while (job := get()) is not None:
+        while True:
+            job = get()
+            if job is None:
+                return
             work, done = job
             error: BaseException | None = None
             try:
                 work()
             except BaseException as raised:  # The caller handles every kind of it.
                 error = raised
-            with contextlib.suppress(RuntimeError):  # The loop is closed: nothing waits for it.
+            try:  # noqa: SIM105  # A context manager takes as long as the rest of this.
                 wake(done, error)
+            except RuntimeError:
+                pass  # The loop is closed: nothing waits for it.
             # Do not keep the last job's data alive while waiting for the next one.
             del job, work, done, error

@@ -79,7 +79,10 @@ class LogFile:
         try:
             try:
                 if end <= self._filled_bytes:
-                    disk_calls.write_all(self._fd, data, start)
+                    written = os.pwrite(self._fd, data, start)
+                    if written < len(data):
+                        rest = memoryview(data)[written:]
+                        disk_calls.write_all(self._fd, rest, start + written)
                 else:
                     self._filled_bytes = self._append_and_fill(data, start)
             except OSError as error:

@@ -15,6 +15,7 @@ from quorumcache.node.peers.codec import (
     Hello,
     Refusal,
     decode_hello,
+    encode_frame,
     encode_hello,
     encode_items,
     pack_item,
@@ -119,6 +120,17 @@ def test_a_name_nobody_knows(peer_port: int, cluster: Cluster) -> None:
     answer = answer_to(peer_port, hello_of(cluster, node_id=9, name="z"))
     assert isinstance(answer, Refusal)
     cluster["a"].wait_log(answer.sentence)
+
+
+@pytest.mark.parametrize("changed", [{"settings": 5}, {"start_nonces": "x"}, {"is_founded": 1}])
+def test_a_hello_with_a_member_of_another_type(
+    peer_port: int, cluster: Cluster, changed: dict[str, object]
+) -> None:
+    """It ends the connection as any other frame of an unknown form, and is no failure of the node:
+    the fixture looks at its log."""
+    with Wire(peer_port) as wire:
+        wire.send(encode_frame(pack_item(("hello", *hello_of(cluster, **changed)))))
+        assert wire.rest() == b""
 
 
 def test_a_node_started_with_other_settings(tmp_path: Path) -> None:

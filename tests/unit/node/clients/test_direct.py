@@ -67,8 +67,8 @@ def test_what_the_kernel_takes_needs_no_transport(ends: tuple[Any, socket.socket
     transport, far = ends
     descriptor = descriptor_of(transport)
     assert descriptor == transport.get_extra_info("socket").fileno()
-    for reply in (b"END\r\n", b"x" * 1000):
-        write_now(transport, descriptor, reply)
+    assert write_now(transport, descriptor, [b"END\r\n"]) == 5
+    assert write_now(transport, descriptor, [b"x" * 400, b"x" * 600]) == 1000
     assert far.recv(2000) == b"END\r\n" + b"x" * 1000
     assert transport.written == []
 
@@ -77,21 +77,21 @@ def test_what_the_kernel_does_not_take_is_the_transports(ends: tuple[Any, socket
     transport, far = ends
     descriptor = descriptor_of(transport)
     data = os.urandom(1 << 20)
-    write_now(transport, descriptor, data)
+    assert write_now(transport, descriptor, [data]) == len(data)
     came = b""
     while len(came) < len(data) - len(transport.written[0]):
         came += far.recv(1 << 20)
     assert 0 < len(came) < len(data)
     assert came + b"".join(transport.written) == data
     transport.waiting = len(transport.written[0])
-    write_now(transport, descriptor, b"behind")
+    write_now(transport, descriptor, [b"behind"])
     assert transport.written[1:] == [b"behind"], "there is room again, but it would overtake"
 
 
 def test_a_broken_connection_is_for_the_transport_to_find(ends: tuple[Any, socket.socket]) -> None:
     transport, far = ends
     far.close()
-    write_now(transport, descriptor_of(transport), b"END\r\n")
+    write_now(transport, descriptor_of(transport), [b"END\r\n"])
     assert transport.written == [b"END\r\n"]
 
 
@@ -102,7 +102,7 @@ def test_without_a_stream_of_bytes_all_goes_to_the_transport(
     endpoint = transport.get_extra_info("socket")
     assert descriptor_of(Transport(endpoint, is_encrypted=True)) == -1  # type: ignore[arg-type]
     assert descriptor_of(Transport(None)) == -1  # type: ignore[arg-type]
-    write_now(transport, -1, b"END\r\n")
+    write_now(transport, -1, [b"END\r\n"])
     assert transport.written == [b"END\r\n"]
     monkeypatch.setattr(direct, "send_now", direct.send_nothing)
     assert descriptor_of(transport) == -1

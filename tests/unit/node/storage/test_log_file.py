@@ -80,6 +80,22 @@ def test_no_zeros_follow_a_long_append(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zeros", [b"", ZEROS])
+def test_what_the_system_writes_in_part_is_written_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zeros: bytes
+) -> None:
+    file = made(tmp_path, zeros=zeros)
+    pwrite, pwritev = os.pwrite, os.pwritev
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:7], offset))
+    monkeypatch.setattr(os, "pwritev", lambda fd, all, offset: pwritev(fd, [all[0][:7]], offset))
+    for data in (b"in parts of seven bytes", b"exact 7", b"and once more"):
+        assert appended(file, data) is None
+    written = b"headerin parts of seven bytesexact 7and once more"
+    assert file.size == len(written)
+    assert Path(file.path).read_bytes()[: file.size] == written
+    file.close()
+
+
+@pytest.mark.parametrize("zeros", [b"", ZEROS])
 def test_an_append_without_room_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zeros: bytes
 ) -> None:
