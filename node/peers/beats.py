@@ -14,8 +14,8 @@ remembers what an answer will mean.
 
 A datagram is a second way past a packet that the connection has lost, and costs as much as the
 first one. So heartbeats, and their answers, are copied (copied: 1) while it may be needed: if what
-was sent to the node at the moment before has not been answered, or was long ago. Of two copies the
-first counts.
+was sent to the node at the moment before has not been answered, or was long ago; and once a second,
+to show that datagrams pass. Of two copies the first counts.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ from quorumcache.node.peers.items import BEATS, BEATS_HEARD
 REMEMBERED_MAX: Final = 1 << 14
 """Heartbeats without an answer that are remembered of one peer: a MiB. Their answers would come too
 late to be of use."""
+
+COPY_NS: Final = 1_000_000_000
+"""Once in so long they are copied in any case: the other side counts what comes, which shows
+whether datagrams pass."""
 
 WELL_NS: Final = 1_000_000_000
 """An answer to what was sent longer ago says nothing of the connection now."""
@@ -52,7 +56,7 @@ class OpenBeats:
 class SentBeats:
     """Those that one peer has not answered, oldest first."""
 
-    __slots__ = ("_answered_ns", "_before_ns", "_moment_ns", "beats", "count")
+    __slots__ = ("_answered_ns", "_before_ns", "_copied_ns", "_moment_ns", "beats", "count")
 
     def __init__(self) -> None:
         self.beats: dict[int, OpenBeats] = {}
@@ -62,6 +66,8 @@ class SentBeats:
         """When the newest ones were sent, answered or not."""
         self._before_ns = 0
         """When those of the moment before were."""
+        self._copied_ns = 0
+        """When some were copied last."""
         self._answered_ns = 0
         """When the newest that were answered had been sent."""
 
@@ -71,6 +77,13 @@ class SentBeats:
             self._before_ns, self._moment_ns = self._moment_ns, now_ns
         before_ns = self._before_ns
         return 0 < before_ns <= self._answered_ns and now_ns - before_ns <= WELL_NS
+
+    def needs_copy(self, now_ns: int) -> bool:
+        """Whether those of this moment are to be copied."""
+        if self.is_well(now_ns) and now_ns - self._copied_ns < COPY_NS:
+            return False
+        self._copied_ns = now_ns
+        return True
 
     def answered(self, beats: OpenBeats) -> None:
         """An answer has come to these."""
@@ -127,7 +140,7 @@ class Beats:
         sent = self.unanswered.get(node_id)
         if sent is None:
             sent = self.unanswered[node_id] = SentBeats()
-        is_copied = not sent.is_well(beats.sent_ns)
+        is_copied = sent.needs_copy(beats.sent_ns)
         sent.add(number, beats)
         moment = beats.sent_ns, beats.stamp
         packed: bytes = pack_item(

@@ -666,9 +666,10 @@ def test_connections_to_peers() -> None:
 def test_datagrams() -> None:
     async def scenario(stage: Stage) -> None:
         watch = Watch(stage.node("n1"))
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(3.1)
         grown = watch.grown()
-        assert grown["peer_datagrams_received"] > 20  # two nodes, 20 heartbeats in a second
+        # Two nodes, each with a heartbeat or an answer in every second; not 20 of each.
+        assert 2 * 3 <= grown["peer_datagrams_received"] < 2 * 20
         assert "peer_datagrams_refused" not in grown
         host, port = parse_address(stage.node("n1").peer_address)
         end, _ = await asyncio.get_running_loop().create_datagram_endpoint(

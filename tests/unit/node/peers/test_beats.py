@@ -14,6 +14,7 @@ import pytest
 from quorumcache.node.consensus.transport import BEATS_PER_ITEM
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.beats import (
+    COPY_NS,
     REMEMBERED_MAX,
     WELL_NS,
     Beats,
@@ -138,6 +139,14 @@ def test_an_answer_of_long_ago_says_nothing_of_the_connection_now() -> None:
     assert not copied(beats, 2, 200)
     assert copied(beats, 2, 201 + WELL_NS)
     assert not copied(beats, 2, 202 + WELL_NS)
+
+
+def test_once_a_second_they_are_copied_though_all_is_well() -> None:
+    """Else nobody could see whether datagrams pass before they are needed."""
+    beats = Beats(LIFE)
+    step = COPY_NS // 20
+    was_copied = [copied(beats, 2, number * step) for number in range(1, 62)]
+    assert [number for number, each in enumerate(was_copied) if each] == [0, 20, 40, 60]
 
 
 def test_an_item_fits_into_a_datagram() -> None:
