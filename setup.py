@@ -33,8 +33,10 @@ LIBRARY = "quorumcache.node.native"
 _TABLE = ("item_block.c", "item_index.c", "item_table.c")
 CORE = {
     "items": _TABLE,
-    "gets": ("get_lines.c", *_TABLE),
+    "gets": ("get_lines.c", "key_token.c", *_TABLE),
     "sets": ("set_batch.c", *_TABLE),
+    "client_sets": ("set_lines.c", "key_token.c"),
+    "batches": ("pack_batch.c",),
     "wire": ("crc32.c",),
 }
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""
@@ -47,9 +49,9 @@ ROOMS = {
     "clients": (
         "command_prefixes connection context conversation events failures fenced_gets"
         " forwarded_answers forwarded_gets handlers key_dump lanes large_handlers lock_handlers"
-        " meta_args meta_handlers meta_requests meta_writes order plain_meta_gets prefixes pumps"
-        " quick_gets replies retrievals touches transaction_handlers uploads value_streams watch"
-        " write_room writes"
+        " meta_args meta_handlers meta_requests meta_writes order plain_meta_gets plain_sets"
+        " prefixes pumps quick_gets replies retrievals touches transaction_handlers uploads"
+        " value_streams watch write_room writes"
     ),
     "consensus": "*",
     "consensus/raft": "*",
@@ -88,8 +90,8 @@ BUILDS = {"build", "build_ext", "bdist_wheel", "develop", "editable_wheel", "ins
 HOT = """
     inbox state_machine
     clients/connection clients/conversation clients/handlers clients/lanes clients/order
-    clients/plain_meta_gets clients/pumps clients/quick_gets clients/replies clients/retrievals
-    clients/writes
+    clients/plain_meta_gets clients/plain_sets clients/pumps clients/quick_gets
+    clients/replies clients/retrievals clients/writes
     consensus/log consensus/progress consensus/runs
     consensus/raft/commit consensus/raft/core consensus/raft/heartbeats consensus/raft/proposals
     consensus/raft/replication consensus/raft/state consensus/raft/wire

@@ -18,7 +18,7 @@ batch of before would have another effect, be it by a new format or by another b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -77,6 +77,18 @@ class Batch(NamedTuple):
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
+def _native_packer() -> Callable[[int, int, int, int, list[Command]], bytes | None] | None:
+    try:
+        from quorumcache.node.core.batches import pack_batch
+    except ImportError:  # The sources run: `compiled.py` hides what was compiled.
+        return None
+    return pack_batch
+
+
+_pack_natively: Final = _native_packer()
+"""The same bytes, for commands of numbers and bytes; None for others."""
+
+
 def encode_batch(
     now_ms: int,
     commands: Sequence[Command],
@@ -89,6 +101,10 @@ def encode_batch(
     """
     if wall_ms is None:
         wall_ms = now_ms
+    if _pack_natively is not None and isinstance(commands, list):
+        packed = _pack_natively(BATCH_VERSION, now_ms, wall_ms, item_bytes_max, commands)
+        if packed is not None:
+            return packed
     payload: bytes = _pack((BATCH_VERSION, now_ms, wall_ms, item_bytes_max, commands))
     return payload
 

@@ -41,8 +41,8 @@ MAY_IMPORT: dict[str, str] = {
     "telemetry": "",
     "system": "errors alarms telemetry",
     # What decides: pure.
-    "state_machine": "errors",
     "core": "",  # C and Cython, which nothing here reads; of the node it knows `TIMED` and `Entry`.
+    "state_machine": "errors core",
     "consensus": "core",
     # What lasts.
     "storage": "version errors telemetry system consensus",

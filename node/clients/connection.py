@@ -19,6 +19,7 @@ from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.forwarded_gets import forward_plain_gets
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.plain_meta_gets import answer_plain_meta_gets
+from quorumcache.node.clients.plain_sets import begin_plain_sets
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
 from quorumcache.node.clients.watch import Watch, client_address, keep_alive, listen_address
 from quorumcache.node.protocol.meta_lines import GetFlags
@@ -223,6 +224,13 @@ class MemcachedConnection(asyncio.Protocol):
         if conversation.closing:
             return
         replies = self.replies
+        if data[:4] == b"set " or self._parser.is_in_set:
+            data = begin_plain_sets(conversation, self._parser, data)
+            if conversation.backlog:
+                self._wait_for_room([])
+            if not data:
+                self._flush()
+                return
         if data[:3] == b"get" and self._may_answer():
             end = self._answer_gets(data)
             if end == len(data):
@@ -260,8 +268,7 @@ class MemcachedConnection(asyncio.Protocol):
             conversation.backlog.extend(requests)
             return
         self._execute(requests)
-        if replies.out:
-            self._flush()
+        self._flush()
 
     def _may_answer(self) -> bool:
         """Whether a get that comes now may be answered at once, if its group is not busy."""
@@ -319,8 +326,7 @@ class MemcachedConnection(asyncio.Protocol):
                 break
             HANDLERS[Get](conversation, Get((keys[position],), False))
             position += 1
-        if self.replies.out:
-            self._flush()
+        self._flush()
 
     def _plain_meta_gets(self, keys: list[bytes], flags: GetFlags) -> None:
         """The same for `mg` lines that all have these flags, which takes as long."""

@@ -16,6 +16,7 @@ from quorumcache.node.clients.events import ClientEvents
 from quorumcache.node.clients.failures import failure_line
 from quorumcache.node.clients.get_routes import GetRoutes, new_get_routes
 from quorumcache.node.clients.pumps import Pumps
+from quorumcache.node.clients.set_reader import SetReader, new_set_reader
 from quorumcache.node.clients.write_room import WriteRoom
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.failure import Failure
@@ -141,6 +142,7 @@ class ClientContext:
         """Those whose gets connections answer on the spot: none while reads are watched."""
         self.routes: GetRoutes = new_get_routes(shards)
         """To the items of those, as far as somebody has asked for any: see `open_route`."""
+        self.set_reader: SetReader = new_set_reader(shards)
         self.shard_count = shards
         self._shift = _shift_of(shards)
         self.item_bytes_max = item_bytes_max
@@ -165,6 +167,7 @@ class ClientContext:
         self.shard_count = shards
         self._shift = _shift_of(shards)
         self.routes = new_get_routes(shards)
+        self.set_reader = new_set_reader(shards)
 
     def watch_reads(self, is_watched: bool) -> None:
         """Have all gets go the general way, which tells of them, or no longer. Connections have to

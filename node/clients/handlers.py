@@ -18,7 +18,6 @@ from quorumcache.node.clients.forwarded_gets import forward_get
 from quorumcache.node.clients.large_handlers import value_begins, value_ends, value_piece
 from quorumcache.node.clients.lock_handlers import LOCK_HANDLERS, LOCK_WRITE_HANDLERS
 from quorumcache.node.clients.meta_handlers import (
-    TOO_MANY_WRITES,
     meta_arithmetic,
     meta_debug,
     meta_delete,
@@ -32,8 +31,12 @@ from quorumcache.node.clients.quick_gets import get_at_once
 from quorumcache.node.clients.retrievals import WINDOW_KEYS, MultiGet, SingleGet
 from quorumcache.node.clients.touches import MultiTouch
 from quorumcache.node.clients.transaction_handlers import TRANSACTION_HANDLERS
-from quorumcache.node.clients.writes import FlushAllShards, OpenSession, PendingWrite
-from quorumcache.node.operations.failure import Failure
+from quorumcache.node.clients.writes import (
+    FlushAllShards,
+    OpenSession,
+    PendingWrite,
+    refuse_write,
+)
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
 from quorumcache.node.protocol.numbers import strict_number
@@ -183,9 +186,7 @@ def _write(
 ) -> None:
     slot = conversation.replies.take_slot(noreply)
     if not conversation.context.write_room.has_room(size):
-        conversation.counters.writes_refused += 1
-        refusal = Failure(TOO_MANY_WRITES, outcome_known=True)
-        conversation.replies.fill(slot, conversation.context.failed(refusal))
+        refuse_write(conversation, slot)
         return
     order = conversation.order
     lane = order.lane_of(conversation.context.group_of(key))

@@ -3,20 +3,17 @@ tables."""
 
 from __future__ import annotations
 
-from typing import Final
-
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.meta_args import meta_set_args
 from quorumcache.node.clients.meta_writes import MetaWrite
 from quorumcache.node.clients.replies import Slot
 from quorumcache.node.clients.uploads import LargeWrite, Upload
+from quorumcache.node.clients.write_room import TOO_MANY_WRITES
 from quorumcache.node.clients.writes import PendingWrite
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.protocol.requests import MetaSet, ValueBegins, ValueEnds, ValuePiece
 from quorumcache.node.protocol.responses import BAD_DATA_CHUNK_LINE
 from quorumcache.node.store.commands import OP_META_SET, block_args
-
-TOO_MANY_WRITES: Final = "this node has too many unfinished writes; retry more slowly"
 
 
 def value_begins(

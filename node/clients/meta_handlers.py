@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.meta_args import (
     meta_arithmetic_args,
@@ -18,6 +16,7 @@ from quorumcache.node.clients.meta_requests import (
 )
 from quorumcache.node.clients.meta_writes import MetaWrite, RefusedMetaWrite
 from quorumcache.node.clients.plain_meta_gets import answer_at_once
+from quorumcache.node.clients.write_room import TOO_MANY_WRITES
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.meta_read import ASKS_HINT
 from quorumcache.node.operations.numbering import WriteId
@@ -38,8 +37,6 @@ from quorumcache.node.store.commands import (
     OP_META_GET,
     OP_META_SET,
 )
-
-TOO_MANY_WRITES: Final = "this node has too many unfinished writes; retry more slowly"
 
 
 def meta_get(conversation: Conversation, request: MetaGet, identity: WriteId | None = None) -> None:

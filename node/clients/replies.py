@@ -74,12 +74,14 @@ class ValueStream:
 class Slot:
     """The place of one reply in the order of replies."""
 
-    __slots__ = ("_pieces", "done")
+    __slots__ = ("_pieces", "done", "whole")
 
     def __init__(self) -> None:
         self._pieces: list[bytes | memoryview | ValueStream] | None = None
-        """None until somebody asks: most replies leave as one piece, and never lie here."""
+        """None until somebody asks: most replies are one piece, and have no list."""
         self.done = False
+        self.whole: bytes | None = None
+        """A reply that came as one piece before its turn. Then it is done, and has no pieces."""
 
     @property
     def pieces(self) -> list[bytes | memoryview | ValueStream]:
@@ -92,7 +94,7 @@ class Slot:
     @property
     def is_empty(self) -> bool:
         """Nothing of the reply lies here."""
-        return not self._pieces
+        return self.whole is None and not self._pieces
 
 
 class Parked:
@@ -183,7 +185,7 @@ class Replies(Pumped):
         self.reply_bytes += len(data)
         if self.slots:
             slot = Slot()
-            slot.pieces.append(data)
+            slot.whole = data
             slot.done = True
             self.slots.append(slot)
         elif data:
@@ -201,6 +203,9 @@ class Replies(Pumped):
                     self.out.append(data)
                 if slots and (slots[0].done or not slots[0].is_empty):
                     self.release()
+            elif slots[0] is not slot and slot.is_empty:
+                slot.whole = data
+                slot.done = True  # What is before it releases it.
             else:
                 if data:
                     slot.pieces.append(data)
@@ -215,7 +220,11 @@ class Replies(Pumped):
         out = self.out
         while slots:
             head = slots[0]
-            if self.streams:
+            whole = head.whole
+            if whole is not None:
+                if whole:
+                    out.append(whole)
+            elif self.streams:
                 if not self._release_pieces(head):
                     return
             elif not head.is_empty:
@@ -371,6 +380,7 @@ class Replies(Pumped):
                 if isinstance(piece, ValueStream):
                     piece.close()
             slot.pieces.clear()
+            slot.whole = None
         self.stream = None
         self.streams = 0
         for parked in self._parked:

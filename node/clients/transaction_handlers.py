@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from quorumcache.node.clients.conversation import Conversation, Handlers
-from quorumcache.node.clients.meta_handlers import TOO_MANY_WRITES
 from quorumcache.node.clients.order import GroupLane
 from quorumcache.node.clients.retrievals import Retrieval
-from quorumcache.node.clients.write_room import WRITE_OVERHEAD_BYTES
+from quorumcache.node.clients.write_room import TOO_MANY_WRITES, WRITE_OVERHEAD_BYTES
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.new_ops import NEEDS_UPGRADE
 from quorumcache.node.operations.operation import Read, ReadOutcome

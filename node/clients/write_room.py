@@ -28,6 +28,9 @@ client has one large value under way. Writes of less than WRITE_BYTES_MIN are re
 limit, so that a few clients that come and go with large values do not shut out the small writes of
 others."""
 
+TOO_MANY_WRITES: Final = "this node has too many unfinished writes; retry more slowly"
+"""Why they are refused."""
+
 
 class WriteRoom:
     """Room for the unfinished writes of all clients of a node."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.order import GroupLane
 from quorumcache.node.clients.replies import Slot
-from quorumcache.node.clients.write_room import WRITE_OVERHEAD_BYTES
+from quorumcache.node.clients.write_room import TOO_MANY_WRITES, WRITE_OVERHEAD_BYTES
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.operation import Write, WriteOutcome
@@ -72,8 +72,30 @@ class PendingWrite(Write):
         reply: bytes | None,
         identity: WriteId | None = None,
     ) -> None:
-        # Its time runs from its start on.
-        super().__init__(conversation.coordinator, lane.group_id, 0, op, key, args, size, identity)
+        # As Write does; written out, since every set passes here.
+        self.owner = conversation.coordinator
+        self.group_id = lane.group_id
+        self.deadline_ns = 0  # Its time runs from its start on.
+        self.finished = False
+        self.is_unsettled = False
+        self.after = None
+        self.then = None
+        self.request_id = 0
+        self.target = 0
+        self.repeats = 0
+        self.repeat_ns = 0
+        self.why = ""
+        self.refusal = ""
+        self.in_flight = False
+        self.uncertain = False
+        self.op = op
+        self.key = key
+        self.args = args
+        self.size = size
+        self.identity = identity
+        self.session = None
+        self.sequence = 0 if identity is None else identity[1]
+        self.is_followed = False
         self.conversation = conversation
         self.slot = slot
         self.lane = lane
@@ -96,11 +118,16 @@ class PendingWrite(Write):
         if self.fence is not None:
             self.args = fenced_args(self.fence, self.op, self.args)
             self.op = OP_FENCED
+        self.start_until(
+            deadline_ns or self.conversation.coordinator.deadline_ns(), deadline_ns != 0
+        )
+
+    def start_until(self, deadline_ns: int, is_late: bool) -> None:
+        """Write it as it is. `is_late`: it had to wait in its lane."""
         lane = self.lane
-        coordinator = self.conversation.coordinator
-        self.deadline_ns = deadline_ns or coordinator.deadline_ns()
+        self.deadline_ns = deadline_ns
         self.after = lane.last_write
-        coordinator.begin(self, deadline_ns != 0)
+        self.conversation.coordinator.begin(self, is_late)
         if not self.finished:
             lane.last_write = self
 
@@ -195,6 +222,13 @@ class PendingWrite(Write):
             else:
                 counters.decr_hits += 1
         return render(result)
+
+
+def refuse_write(conversation: Conversation, slot: Slot | None) -> None:
+    """Too many writes are under way to begin another one."""
+    conversation.counters.writes_refused += 1
+    refusal = Failure(TOO_MANY_WRITES, outcome_known=True)
+    conversation.replies.fill(slot, conversation.context.failed(refusal))
 
 
 def fenced_args(fence: Fence, op: int, args: tuple[object, ...]) -> tuple[object, ...]:

@@ -45,9 +45,6 @@ typedef struct {
     gets_stop stop;
 } gets_done;
 
-/* The first word of MurmurHash3_x64_128, seed 0: see ring/hashing.py. */
-uint64_t key_token(const unsigned char *key, size_t length);
-
 /* `now_ns`: a time of the clock after the data came; `now_ms`: cluster time, 0 = not known. `busy`: a bit for
 each shard, of those whose gets must not be answered; may be NULL. */
 void answer_gets(const get_routes *routes, const unsigned char *data, size_t length, int64_t now_ns,

@@ -12,7 +12,7 @@ after this one is gone.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 FIRST_SEQUENCE: Final = 1
 """First sequence of a session."""
@@ -24,10 +24,11 @@ WriteId = tuple[int, int, int]
 class NodeSession:
     """This process towards one group: an id known to the group's log, and sequences in flight."""
 
-    __slots__ = ("_ended", "_floor", "next_sequence", "session_id")
+    __slots__ = ("_ended", "_floor", "id", "next_sequence")
 
     def __init__(self, session_id: int) -> None:
-        self.session_id = session_id
+        self.id: Any = session_id
+        """A number, kept as an object: each command holds it, and would have to make one."""
         self.next_sequence: int = FIRST_SEQUENCE
         self._floor: int = FIRST_SEQUENCE
         self._ended: set[int] = set()

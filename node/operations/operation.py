@@ -21,6 +21,7 @@ from quorumcache.node.operations.numbering import NodeSession, WriteId
 from quorumcache.node.operations.order import Ordered, Turns
 from quorumcache.node.operations.reply_room import ReplyRoom
 from quorumcache.node.state_machine import Command, Result
+from quorumcache.node.store.results import STORED
 
 if TYPE_CHECKING:
     from quorumcache.node.telemetry.timings import Histogram, Timings
@@ -198,16 +199,12 @@ class Write(Proposal):
         identity = self.identity
         if identity is not None:
             return (*identity, self.op, self.key, *self.args)
-        session = self.session
+        session, args = self.session, self.args
         assert session is not None
-        return (
-            session.session_id,
-            self.sequence,
-            session.floor(),
-            self.op,
-            self.key,
-            *self.args,
-        )
+        if len(args) == 2:  # A set: a tuple of known length takes a third of the time.
+            floor = session.floor()
+            return (session.id, self.sequence, floor, self.op, self.key, args[0], args[1])
+        return (session.id, self.sequence, session.floor(), self.op, self.key, *args)
 
     def must_wait(self, leads: bool) -> bool:
         """May it not be sent yet, since an earlier write of the connection has not ended?
@@ -248,7 +245,10 @@ class Write(Proposal):
         """The group's answer: the write is executed, now or by an earlier attempt."""
         if not self.finished:
             self.in_flight = False
-            self.owner.answered(self, result)
+            if isinstance(result, int) and result == STORED:
+                self.finish(result)  # The common case: nothing else can follow.
+            else:
+                self.owner.answered(self, result)
 
     def finish(self, outcome: WriteOutcome) -> None:
         if self.finished:

@@ -71,6 +71,23 @@ def split_words(line: bytes) -> list[bytes]:
     return [word for word in line.split(b" ") if word]
 
 
+def plain_get_keys(data: bytes) -> list[bytes] | None:
+    """The keys, if `data`, which starts with `b"get "`, is nothing but whole lines of one key each
+    that begin so; otherwise None.
+    """
+    if data[-2:] != b"\r\n":
+        return None
+    keys = data[4:-2].split(b"\r\nget ")
+    count = len(keys)
+    # One space and one line end per line, or some line is of another form.
+    if data.count(b" ") != count or data.count(b"\n") != count:
+        return None
+    for key in keys:
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            return None
+    return keys
+
+
 def parse_line(line: bytes, line_bytes: int) -> Request:
     """The request of a line that is no storage command.
 

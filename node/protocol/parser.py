@@ -24,6 +24,7 @@ from quorumcache.node.protocol.lines import (
     RETRIEVAL_LINE_BYTES_MAX,
     RETRIEVALS,
     parse_line,
+    plain_get_keys,
 )
 from quorumcache.node.protocol.meta_lines import (
     META_GET,
@@ -64,11 +65,7 @@ from quorumcache.node.protocol.storage_lines import (
     parse_tail,
     plain_meta_set,
 )
-from quorumcache.node.protocol.transaction_lines import (
-    commit_words,
-    parse_block,
-    parse_commit,
-)
+from quorumcache.node.protocol.transaction_lines import commit_words, parse_block, parse_commit
 from quorumcache.node.protocol.value_blocks import ALL_WHOLE, ValueBlock, ValueLimits
 from quorumcache.node.state_machine import ITEM_BYTES_MAX
 from quorumcache.node.store.commands import OP_APPEND, OP_CAS, OP_PREPEND
@@ -106,9 +103,9 @@ class Parser:
         "_refusal",
         "_state",
         "_store",
-        "_sure_bytes",
         "_value",
         "_value_limits",
+        "sure_bytes",
     )
 
     def __init__(
@@ -120,7 +117,7 @@ class Parser:
         self._value_limits = value_limits
         self._value: ValueBlock | None = None
         """The large value that is being received. None but in VALUE."""
-        self._item_bytes_max = self._sure_bytes = 0
+        self._item_bytes_max = self.sure_bytes = 0
         self.limit_items(item_bytes_max)
         self._line = bytearray()
         """The unfinished line, or the unfinished header of a binary client. Empty but in LINE and
@@ -137,7 +134,7 @@ class Parser:
     def limit_items(self, item_bytes_max: int) -> None:
         """The limit is another one from the next storage line on."""
         self._item_bytes_max = item_bytes_max
-        self._sure_bytes = min(value_bytes_sure(item_bytes_max), self._value_limits.large_bytes)
+        self.sure_bytes = min(value_bytes_sure(item_bytes_max), self._value_limits.large_bytes)
         """Values up to this length are no large ones, and fit whatever key and flags they come
         with."""
 
@@ -162,17 +159,7 @@ class Parser:
 
         None if it is anything else: then it has to be fed. `data` starts with `b"get "`.
         """
-        if self._state != _BETWEEN or data[-2:] != b"\r\n":
-            return None
-        keys = data[4:-2].split(b"\r\nget ")
-        count = len(keys)
-        # One space and one line end per line, or some line is of another form.
-        if data.count(b" ") != count or data.count(b"\n") != count:
-            return None
-        for key in keys:
-            if not 0 < len(key) <= KEY_BYTES_MAX:
-                return None
-        return keys
+        return plain_get_keys(data) if self._state == _BETWEEN else None
 
     def plain_meta_gets(self, data: bytes) -> tuple[list[bytes], GetFlags] | None:
         """The keys and their flags, if `data` is nothing but whole `mg <key> <flags>` lines with
@@ -181,6 +168,27 @@ class Parser:
         None if it is anything else: then it has to be fed. `data` starts with `b"mg "`.
         """
         return meta_gets(data) if self._state == _BETWEEN else None
+
+    @property
+    def is_in_set(self) -> bool:
+        """Whether what is unfinished is a block, or a line that may be that of a set."""
+        if self._state == _LINE:
+            return b"set ".startswith(bytes(self._line[:4]))
+        return self._state == _BLOCK
+
+    def finish_set(self, data: bytes) -> tuple[list[Request], bytes]:
+        """Take from `data` what makes such a set whole: the requests that this completes, and what
+        is still to be fed, which begins as the set does if its line was not complete.
+        """
+        requests: list[Request] = []
+        if self._state == _BLOCK:
+            return requests, data[self._collect(data, 0, requests) :]
+        if b"\n" not in data:
+            return self.feed(data), b""
+        data = b"".join((self._line, data))
+        self._line = bytearray()
+        self._state = _BETWEEN
+        return requests, data
 
     def feed(self, data: bytes) -> list[Request]:
         """The requests that `data`, after all that was fed before, completes, in order.
@@ -220,24 +228,20 @@ class Parser:
                 position = end + 1
             elif command in STORAGE_OPS:
                 position = self._storage(line_text, words, data, end + 1, requests)
-                if self._state != _BETWEEN:
-                    return requests
             elif command == META_SET:
                 position = self._meta_set(line_text, words, data, end + 1, requests)
-                if self._state != _BETWEEN:
-                    return requests
             elif command == b"cluster" and (commit := commit_words(line_text)) is not None:
                 position = self._transaction(commit, data, end + 1, requests)
-                if self._state != _BETWEEN:
-                    return requests
             else:
                 plain = plain_meta_get(words) if command == META_GET else None
                 request = plain or parse_line(line_text, end + 1 - position)
                 position = end + 1
                 if type(request) is Quit:
                     self._close(requests)
-                    return requests
-                requests.append(request)
+                else:
+                    requests.append(request)
+            if self._state != _BETWEEN:
+                return requests
             end = find(b"\n", position)
         if position < len(data):
             self._line += data[position:]
@@ -288,11 +292,7 @@ class Parser:
             if tail is not None:
                 header, flags, exptime, length, noreply = tail
                 stop = position + length + 2
-                if (
-                    length <= self._sure_bytes
-                    and op < OP_CAS
-                    and data.startswith(b"\r\n", stop - 2)
-                ):
+                if length <= self.sure_bytes and op < OP_CAS and data.startswith(b"\r\n", stop - 2):
                     block = header + data[position:stop]
                     requests.append(_new(Store, (op, words[1], block, exptime, 0, noreply)))
                     return stop
@@ -314,7 +314,7 @@ class Parser:
             return self._swallow(parsed, data, position, requests)
         assert type(parsed) is MetaSetLine
         request, length = parsed
-        if length > self._sure_bytes:
+        if length > self.sure_bytes:
             limits = self._value_limits
             if not limits.fits(len(request.key), request.flags, length, self._item_bytes_max):
                 refusal = RefusedMetaSet(request.key, TOO_LARGE_LINE, request.reply, length)

@@ -25,6 +25,8 @@ TESTS = (
     "tests/unit/node/store/test_read_gate.py",
     "tests/unit/node/store/test_set_batches.py",
     "tests/unit/node/clients/test_get_routes.py",
+    "tests/unit/node/clients/test_set_reader.py",
+    "tests/unit/node/test_state_machine.py",
     "tests/unit/node/core/test_wire.py",
     "tests/unit/node/peers/test_codec.py",
     "tests/unit/node/wal/test_groups.py",
@@ -63,6 +65,8 @@ def test_the_tests_of_all_forms_pass_over_the_sanitized_core(built: Path) -> Non
     collected = run(built, "-m", "pytest", "--collect-only", "-q", *TESTS).stdout
     assert "ItemTable" in collected
     assert "native_gets" in collected
+    assert "native_sets" in collected
+    assert "TestNativePacker" in collected
     assert "native_wire" in collected
 
 

@@ -24,8 +24,10 @@ VARIABLE = "SANITIZED_CORE"
 _TABLE = ("item_block.c", "item_index.c", "item_table.c")
 MODULES = {
     "items": _TABLE,
-    "gets": ("get_lines.c", *_TABLE),
+    "gets": ("get_lines.c", "key_token.c", *_TABLE),
     "sets": ("set_batch.c", *_TABLE),
+    "client_sets": ("set_lines.c", "key_token.c"),
+    "batches": ("pack_batch.c",),
     "wire": ("crc32.c",),
 }
 """As in setup.py, whose test compares them. Each may use those before it."""

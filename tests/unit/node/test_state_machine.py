@@ -1,7 +1,11 @@
 """What passes between a log and its state machine: batches, and what is refused of them."""
 
+from typing import Any
+
 import msgpack
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.errors import CommandError
@@ -14,6 +18,7 @@ from quorumcache.node.state_machine import (
 )
 from quorumcache.node.store.commands import OP_COUNT, OP_EXPIRE, OP_SET
 from quorumcache.node.store.store import ShardStore
+from tests.support.native_core import native
 
 BATCH = [
     (0, 0, 0, OP_SET, b"key", b" 0 1\r\nx\r\n", -5),
@@ -24,6 +29,52 @@ BATCH = [
 def test_round_trip() -> None:
     assert decode_batch(encode_batch(7, BATCH, 2**41, 99)) == (7, tuple(BATCH), 2**41, 99)
     assert decode_batch(encode_batch(0, [], 5, 1)) == (0, (), 5, 1)
+
+
+numbers = st.integers(-(1 << 63), (1 << 63) - 1) | st.sampled_from(
+    [way + near for power in (5, 7, 8, 15, 16, 31, 32, 62) for way in (1 << power, -(1 << power))
+     for near in (-1, 0, 1)]
+)  # fmt: skip
+texts = st.binary(max_size=20) | st.sampled_from([b"x" * 255, b"x" * 256, b"x" * 65535])
+texts |= st.just(b"x" * 65536)
+simple = st.lists(numbers | texts, max_size=18).map(tuple)
+odd = st.sampled_from([1 << 63, -(1 << 63) - 1, True, None, "text", (), (1,), [1], 1.5])
+
+
+@pytest.mark.skipif(native("batches") is None, reason="only the sources run")
+class TestNativePacker:
+    """`pack_batch` of the native core writes what msgpack writes, or nothing."""
+
+    @settings(max_examples=300, deadline=None)
+    @given(numbers, st.lists(simple, max_size=20))
+    @example(0, [()] * 16)
+    @example(0, [()] * 65536)
+    @example(0, [(0,) * 65536])
+    def test_its_bytes_are_those_of_msgpack(self, number: int, commands: list[Any]) -> None:
+        native_pack: Any = native("batches")
+        packed = native_pack.pack_batch(2, number, -number - 1, 1 << 20, commands)
+        assert packed == msgpack.packb((2, number, -number - 1, 1 << 20, commands))
+
+    @given(odd, st.lists(simple, max_size=3))
+    def test_what_it_does_not_know_is_left_to_msgpack(self, what: Any, known: list[Any]) -> None:
+        native_pack: Any = native("batches")
+        assert native_pack.pack_batch(2, 1, 1, 1, [*known, (0, what), *known]) is None
+        assert native_pack.pack_batch(what, 1, 1, 1, known) is None
+        if type(what) is not tuple:
+            assert native_pack.pack_batch(2, 1, 1, 1, [*known, what]) is None
+        with pytest.raises(TypeError):
+            native_pack.pack_batch(2, 1, 1, 1, tuple(known))
+
+
+def test_a_batch_is_what_msgpack_makes_of_it() -> None:
+    """The form is kept for good: it is in logs, and other nodes read it."""
+    for commands in (
+        [],
+        BATCH,
+        BATCH[:1],
+        [*BATCH[:1], (1, 2, 3, OP_SET, b"k", b"v" * 300, 2**33)],
+    ):
+        assert encode_batch(7, commands, 2**41, 99) == msgpack.packb((2, 7, 2**41, 99, commands))
 
 
 @pytest.mark.parametrize("payload", [msgpack.packb((5, ())), msgpack.packb((3, 5, 5, 1, ()))])

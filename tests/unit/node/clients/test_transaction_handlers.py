@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.clients.meta_handlers import TOO_MANY_WRITES
 from quorumcache.node.clients.transaction_handlers import NO_TIME
-from quorumcache.node.clients.write_room import WRITE_BYTES_LIMIT, WRITE_OVERHEAD_BYTES
+from quorumcache.node.clients.write_room import (
+    TOO_MANY_WRITES,
+    WRITE_BYTES_LIMIT,
+    WRITE_OVERHEAD_BYTES,
+)
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.new_ops import NEEDS_UPGRADE
 from quorumcache.node.protocol.transaction_lines import ID_LINE, LARGE_VALUE_LINE

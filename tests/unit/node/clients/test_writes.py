@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.operation import Write
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
@@ -16,6 +17,22 @@ from quorumcache.node.store.results import (
     TOUCHED,
 )
 from tests.support.fake_server import Client, set_line
+
+
+def test_a_write_begins_with_all_that_an_operation_has() -> None:
+    """Its fields are written out: one that its bases get later must not be forgotten."""
+    client = Client()
+    client.send(set_line(b"k"))
+    (write,) = client.coordinator._writes
+    plain = Write(write.owner, write.group_id, write.deadline_ns, *_of(write), write.identity)
+    names = [name for kind in Write.__mro__[:-1] for name in kind.__slots__]  # type: ignore[attr-defined]
+    assert len(names) > 20
+    for name in names:
+        assert getattr(write, name) == getattr(plain, name), name
+
+
+def _of(write: Any) -> tuple[int, bytes, tuple[object, ...], int]:
+    return write.op, write.key, write.args, write.size
 
 
 @pytest.mark.parametrize(
