@@ -16,7 +16,6 @@ from typing import Protocol, cast
 
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.conversation import Conversation
-from quorumcache.node.clients.direct import descriptor_of, write_now
 from quorumcache.node.clients.forwarded_gets import forward_plain_gets
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.plain_meta_gets import answer_plain_meta_gets
@@ -49,7 +48,6 @@ class MemcachedConnection(asyncio.Protocol):
         "_closed",
         "_context",
         "_counters",
-        "_descriptor",
         "_groups",
         "_monotonic_ns",
         "_owner",
@@ -356,14 +354,15 @@ class MemcachedConnection(asyncio.Protocol):
             self._flush()
 
     def _write_now(self, data: list[bytes]) -> None:
-        """Send replies that nothing is before, to what the transport brings at this moment."""
+        """Send replies that nothing is before."""
         replies = self.replies
         if replies.out:
             replies.out.extend(data)
             replies.reply_bytes += sum(map(len, data))
             return self._flush()
-        size = write_now(self._transport, self._descriptor, data)  # type: ignore[arg-type]
-        self._counters.bytes_written += size
+        joined = data[0] if len(data) == 1 else b"".join(data)
+        self._counters.bytes_written += len(joined)
+        self._transport.write(joined)  # type: ignore[union-attr]
 
     def _execute(self, requests: list[Request]) -> None:
         """Run requests until one has to wait; the rest goes to the backlog."""
