@@ -92,7 +92,6 @@ class MemcachedConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio's.
         made = cast(asyncio.Transport, transport)
-        self._descriptor = descriptor_of(made)
         self.conversation.client_address = client_address(made)
         keep_alive(made)
         if self._owner.admit(self):
@@ -359,7 +358,8 @@ class MemcachedConnection(asyncio.Protocol):
         if replies.out:
             replies.out.extend(data)
             replies.reply_bytes += sum(map(len, data))
-            return self._flush()
+            self._flush()
+            return
         joined = data[0] if len(data) == 1 else b"".join(data)
         self._counters.bytes_written += len(joined)
         self._transport.write(joined)  # type: ignore[union-attr]
