@@ -36,7 +36,7 @@ from quorumcache.node.peers.consensus_items import (
     encode_message,
     message_of_beat,
 )
-from quorumcache.node.peers.items import BUNDLE_FORM
+from quorumcache.node.peers.items import BEATS_FORM, BUNDLE_FORM
 
 BEATS_SEEN_MAX: Final = 1024
 """Hashes of beats that wait for their second copy: more than a second's of a large cluster."""
@@ -255,7 +255,7 @@ class ConsensusTransport(Transport):
     ) -> bool:
         """Queue a heartbeat for the next `flush`. False: the node takes it as a message only."""
         gathered = self._gathered
-        if to not in gathered.open and self.peers.form_of(to) < BUNDLE_FORM:
+        if to not in gathered.open and self.peers.form_of(to) < BEATS_FORM:
             return False
         fields = gathered.room(to, sent_ns, stamp)
         fields.append(group_id)
@@ -268,7 +268,7 @@ class ConsensusTransport(Transport):
     def _send_beats(self, to: int, gathered: list[OpenBeats]) -> None:
         if to not in self._gathered.unanswered:
             for node_id in list(self._gathered.unanswered):
-                if self.peers.form_of(node_id) < BUNDLE_FORM:
+                if self.peers.form_of(node_id) < BEATS_FORM:
                     self._gathered.lost(node_id)  # Its node has left: see `_forget_who_left`.
         for each in gathered:
             packed, is_copied = self._gathered.close(to, each)
@@ -300,6 +300,8 @@ class ConsensusTransport(Transport):
     ) -> None:
         """Tell who sent a BEATS that its groups have heard it, but those at these positions: on the
         ways on which it was sent."""
+        if self.peers.form_of(node_id) < BEATS_FORM:
+            return  # As with bundles: another process than this node knows now has sent it.
         packed = beats.pack_answer(life, number, stamp, but)
         self.peers.send_packed(node_id, packed)
         if is_copied:

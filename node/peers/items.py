@@ -22,7 +22,7 @@ CONSENSUS_KINDS: Final = 32
 
 BEATS: Final = 26
 """(kind, life, number, sent_ns, stamp, copied, (group_id, term, commit_index, read_context, lead,
-...)): heartbeats of many groups at one moment (`beats.py`), to nodes of form 3 or more."""
+...)): heartbeats of many groups at one moment (`beats.py`), to nodes of form 4 or more."""
 
 BEATS_HEARD: Final = 27
 """(kind, life, number, stamp, but): the answer to all of them, but to those at these positions."""
@@ -34,7 +34,10 @@ BUNDLE_HELD: Final = 29
 """(kind, life, number, but): all runs of a bundle are durable, but those at these positions."""
 
 BUNDLE_FORM: Final = 3
-"""A node of this form understands bundles, and heartbeats as `BEATS`."""
+"""A node of this form understands bundles."""
+
+BEATS_FORM: Final = 4
+"""A node of this form understands heartbeats as `BEATS`."""
 
 HEARTBEATS: Final = 30
 """(kind, ((group_id, *members of a Heartbeat), ...)): those of all groups in one item."""

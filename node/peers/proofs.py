@@ -2,7 +2,7 @@
 
 Among the settings of a hello stand pairs that earlier releases read and ignore:
 
-    ("form", "3")        what the sender understands; 1 without it: the first release
+    ("form", "4")        what the sender understands; 1 without it: the first release
     ("nonce", hex)       32 digits, drawn for this connection
     ("secret", "kept")   the sender has the cluster's secret
 
@@ -29,9 +29,10 @@ from quorumcache.node.peers.codec import Hello, Items, encode_items, pack_item
 from quorumcache.node.peers.items import PROOF
 from quorumcache.ring.secret import PEER, Secret
 
-OWN_FORM: Final = 3
+OWN_FORM: Final = 4
 """2: the directory, proofs, and maps of form 2. 3: bundles of entries (`bundles.py`) and of gets.
-The next form of the map has to be a later one: a node of form 3 reads maps of form 2."""
+4: heartbeats of many groups as one item (`beats.py`). The next form of the map has to be a later
+one: a node of form 4 reads maps of form 2."""
 
 PROOF_FORM: Final = 2
 """Who is of this form begins with a proof, and waits for one."""

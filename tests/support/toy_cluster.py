@@ -22,11 +22,11 @@ from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMe
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.found_items import answer_gets
-from quorumcache.node.operations.get_bundles import GETS_FORM
 from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.codec import pack_item
 from quorumcache.node.peers.items import FORWARD_FOUND, FORWARD_GETS
+from quorumcache.node.peers.proofs import OWN_FORM
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.state_machine import ITEM_BYTES_MAX, encode_batch
@@ -134,7 +134,7 @@ class ToyNode:
         return self.send(node_id, item)
 
     def form_of(self, node_id: int) -> int:
-        return GETS_FORM
+        return OWN_FORM
 
     def take(self, source: int, item: tuple[Any, ...]) -> None:
         """As `Inbox` does."""

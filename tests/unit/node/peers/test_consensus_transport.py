@@ -27,7 +27,14 @@ from quorumcache.node.peers.bundles import BUNDLE_BYTES_GOAL, pack_answer
 from quorumcache.node.peers.consensus_items import KIND_OF, encode_message
 from quorumcache.node.peers.consensus_transport import BEATS_SEEN_MAX
 from quorumcache.node.peers.datagrams import encode_datagrams, items_of
-from quorumcache.node.peers.items import BEATS, BEATS_HEARD, BUNDLE, BUNDLE_FORM, HEARTBEATS
+from quorumcache.node.peers.items import (
+    BEATS,
+    BEATS_FORM,
+    BEATS_HEARD,
+    BUNDLE,
+    BUNDLE_FORM,
+    HEARTBEATS,
+)
 from quorumcache.node.peers.proofs import OWN_FORM
 from tests.support.scripted_log import HARD_STATE, HostWorld
 
@@ -298,8 +305,10 @@ def beat(world: HostWorld, group_id: int, *to: int, stamp: int = 0) -> list[bool
 
 
 def test_a_node_of_an_older_form_gets_heartbeats_as_messages() -> None:
+    """Also one that knows bundles: it would end the connection, again and again."""
     world, sender = make_world(1)
-    sender.forms[2] = BUNDLE_FORM - 1
+    assert BUNDLE_FORM < BEATS_FORM
+    sender.forms[2] = BUNDLE_FORM
     assert beat(world, 1, 2, 3) == [False, True]
     assert beat(world, 4, 3, 2) == [True, False]
     world.transport.flush()
@@ -323,6 +332,15 @@ def test_heartbeats_and_answers_also_go_as_datagrams_while_that_may_be_needed() 
     assert world.transport.message_of_beat(2, 9, 5_000, 3, 8, 12) == Heartbeat(
         2, 9, 5_000, 3, 8, 12
     )
+
+
+def test_a_node_of_an_older_form_gets_no_answer_to_heartbeats_of_the_process_before_it() -> None:
+    world, sender = make_world(1)
+    sender.forms[2] = BUNDLE_FORM
+    world.transport.answer_beats(2, 9, 1, 77, [], True)
+    world.transport.answer_beats(3, 9, 1, 77, [], False)
+    assert sender.taken() == [(3, (BEATS_HEARD, 9, 1, 77, ()))]
+    assert sender.kinds_again() == []
 
 
 def test_of_nodes_that_are_lost_or_have_left_no_answer_is_waited_for() -> None:
