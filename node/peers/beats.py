@@ -14,8 +14,9 @@ remembers what an answer will mean.
 
 A datagram is a second way past a packet that the connection has lost, and costs as much as the
 first one. So heartbeats, and their answers, are copied (copied: 1) while it may be needed: if what
-was sent to the node at the moment before has not been answered, or was long ago; and once a second,
-to show that datagrams pass. Of two copies the first counts.
+was sent to the node at the moment before has not been answered, and for a second from then on,
+since the answers to copies say nothing of the connection; if it was long ago; and once a second, to
+show that datagrams pass. Of two copies the first counts.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ whether datagrams pass."""
 WELL_NS: Final = 1_000_000_000
 """An answer to what was sent longer ago says nothing of the connection now."""
 
+TROUBLE_NS: Final = 1_000_000_000
+"""For so long they are copied once an answer was missing: as long as datagrams count beside a
+connection that brings nothing (`STALLED_TICKS`)."""
+
 Heard = tuple[int, int, int, int, bool, tuple[int, ...]]
 """Life, number, sent_ns, stamp, copied and fields of heartbeats that came."""
 
@@ -56,7 +61,15 @@ class OpenBeats:
 class SentBeats:
     """Those that one peer has not answered, oldest first."""
 
-    __slots__ = ("_answered_ns", "_before_ns", "_copied_ns", "_moment_ns", "beats", "count")
+    __slots__ = (
+        "_answered_ns",
+        "_before_ns",
+        "_copied_ns",
+        "_moment_ns",
+        "_trouble_ns",
+        "beats",
+        "count",
+    )
 
     def __init__(self) -> None:
         self.beats: dict[int, OpenBeats] = {}
@@ -70,13 +83,20 @@ class SentBeats:
         """When some were copied last."""
         self._answered_ns = 0
         """When the newest that were answered had been sent."""
+        self._trouble_ns = 0
+        """Until when they are copied because an answer was missing."""
 
     def is_well(self, now_ns: int) -> bool:
-        """Whether what was sent before this moment has come, and its answer as well."""
+        """Whether what was sent before this moment has come, and its answer as well, and all that
+        was sent in the last second."""
         if now_ns > self._moment_ns:
             self._before_ns, self._moment_ns = self._moment_ns, now_ns
         before_ns = self._before_ns
-        return 0 < before_ns <= self._answered_ns and now_ns - before_ns <= WELL_NS
+        if not before_ns or now_ns - before_ns > WELL_NS:
+            return False  # Nothing is known.
+        if before_ns > self._answered_ns:
+            self._trouble_ns = now_ns + TROUBLE_NS
+        return now_ns >= self._trouble_ns
 
     def needs_copy(self, now_ns: int) -> bool:
         """Whether those of this moment are to be copied."""

@@ -16,6 +16,7 @@ from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.beats import (
     COPY_NS,
     REMEMBERED_MAX,
+    TROUBLE_NS,
     WELL_NS,
     Beats,
     fields_of_answer,
@@ -127,10 +128,19 @@ def test_heartbeats_are_copied_until_those_before_them_are_answered() -> None:
     assert not copied(beats, 2, 300, is_answered=False), "of the same moment"
     assert copied(beats, 2, 400, is_answered=False), "no answer yet"
     assert copied(beats, 2, 500)
-    assert not copied(beats, 2, 600), "what came before is of no use any more"
     assert copied(beats, 3, 600), "another node"
     beats.lost(2)
     assert copied(beats, 2, 700)
+
+
+def test_an_answer_to_copies_does_not_say_that_the_connection_is_well() -> None:
+    """Beside one that is stuck every second heartbeat would go there alone, and be late."""
+    beats = Beats(LIFE)
+    step = TROUBLE_NS // 20
+    copied(beats, 2, step)
+    assert not copied(beats, 2, 2 * step, is_answered=False)
+    later = [copied(beats, 2, number * step) for number in range(3, 33)]
+    assert later == [True] * 20 + [False] * 10
 
 
 def test_an_answer_of_long_ago_says_nothing_of_the_connection_now() -> None:
