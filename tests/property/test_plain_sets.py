@@ -7,17 +7,21 @@ another one the general way alone: results, states and memory are equal after ea
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorumcache.node.state_machine import NOT_USUAL, batch_fields, encode_batch
+from quorumcache.node.store import sessions as sessions_module
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_EVICT,
     OP_FENCED,
     OP_FLUSH,
+    OP_GAT,
     OP_INCR,
     OP_LOCK_ACQUIRE,
     OP_PIECE,
@@ -180,3 +184,61 @@ def test_plain_sets_do_go_the_short_way() -> None:
     assert either.due_expirations(NOW_MS + 9000, 9)
     for key in (b"large", b"k3", b"new"):
         assert either.items.queue_of(key) == general.items.queue_of(key)
+
+
+def commands_near_bounds(random: Random, numbers: dict[int, tuple[int, int]]) -> list[Any]:
+    """Sets of some sessions, by their next number and floor in `numbers`: a few of them repeat one,
+    leave a gap, or raise the floor up to their own number, and a few are gets that carry items."""
+    is_odd = random.random() < 0.3
+    chosen = random.sample(sorted(numbers), random.randint(1, len(numbers)))
+    commands: list[Any] = []
+    for _ in range(random.choice((1, 2, 4, 9))):
+        session = random.choice(chosen)
+        following, floor = numbers[session]
+        sequence = following
+        if is_odd and random.random() < 0.3:
+            sequence = max(1, following + random.randint(-5, 4))
+        if random.random() < 0.1:
+            floor = max(floor, sequence - random.randint(0, 5))
+        numbers[session] = max(following, sequence + 1), floor
+        key = b"k%d" % random.randrange(4)
+        if is_odd and random.random() < 0.4:
+            commands.append((session, sequence, floor, OP_GAT, key, 30))
+        else:
+            commands.append((session, sequence, floor, OP_SET, key, DATA, random.choice((0, 9))))
+    if random.random() < 0.1:
+        commands.insert(0, (random.choice(chosen), 0, 0, OP_SESSION_OPEN, b""))
+    return commands
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_either_way_leaves_the_same_sessions_at_their_bounds(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """The compiled form keeps its own bounds: there this is a walk far from them."""
+    bounds = {"RESULTS_MAX": 12, "CLIENT_RESULTS_MAX": 16, "CLIENT_RESULTS_LEAST": 3}
+    bounds |= {"RESULT_BYTES_MAX": 20, "SESSIONS_MAX": 4}
+    for name, bound in bounds.items():
+        monkeypatch.setattr(sessions_module, name, bound)
+    random = Random(seed)
+    either, general = ShardStore(), ShardStore()
+    numbers = dict.fromkeys((1, 2, 3, 4, 5, BIG, BIG + 1, BIG + 2, BIG + 3, BIG + 4), (1, 0))
+    taken = 0
+    for index in range(1, 80):
+        commands = commands_near_bounds(random, numbers)
+        if index == 1:
+            commands = [(session, 0, 0, OP_SESSION_OPEN, b"") for session in numbers]
+        batch = encode_batch(NOW_MS + index * 100, commands, WALL_MS)
+        fields = batch_fields(batch, general.op_count)
+        results = general.apply(index, *fields)
+        if either.apply_usual(index, batch) == NOT_USUAL:
+            assert either.apply(index, *fields) == results
+        else:
+            assert results == [either.usual_result] * len(commands)
+            taken += 1
+        ours, theirs = either.sessions, general.sessions
+        assert ours.images() == theirs.images()
+        assert ours.memory_bytes == theirs.memory_bytes
+        assert (ours.clients, ours.client_results) == (theirs.clients, theirs.client_results)
+        assert either.digest() == general.digest()
+    assert taken > 5
