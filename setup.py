@@ -47,7 +47,7 @@ CORE_SOURCES = ("*.py", "*.pyx", "*.pxd", "*.c", "*.h")
 ROOMS = {
     ".": "cluster_time inbox state_machine",
     "clients": (
-        "command_prefixes connection context conversation direct events failures fenced_gets"
+        "command_prefixes connection context conversation events failures fenced_gets"
         " forwarded_answers forwarded_gets handlers key_dump lanes large_handlers lock_handlers"
         " meta_args meta_handlers meta_requests meta_writes order plain_meta_gets plain_sets"
         " prefixes pumps quick_gets replies retrievals touches transaction_handlers uploads"
@@ -89,8 +89,8 @@ BUILDS = {"build", "build_ext", "bdist_wheel", "develop", "editable_wheel", "ins
 
 HOT = """
     inbox state_machine
-    clients/connection clients/conversation clients/direct clients/handlers clients/lanes
-    clients/order clients/plain_meta_gets clients/plain_sets clients/pumps clients/quick_gets
+    clients/connection clients/conversation clients/handlers clients/lanes clients/order
+    clients/plain_meta_gets clients/plain_sets clients/pumps clients/quick_gets
     clients/replies clients/retrievals clients/writes
     consensus/log consensus/progress consensus/runs
     consensus/raft/commit consensus/raft/core consensus/raft/heartbeats consensus/raft/proposals

@@ -10,6 +10,6 @@ values), `conversation` (one client); then `quick_gets`, `forwarded_gets`, `retr
 `uploads` and `large_handlers` (large values), `fenced_gets` and `lock_handlers` (locks),
 `transaction_handlers`, `operator_words` (changes of the cluster), `key_dump`, `victim_lines` and
 `admin_words` (for those who look after a server), `command_prefixes`, `handlers` (a function for
-each kind of request), `cluster_words`, `watch` (slow and idle clients), `direct` (replies past the
-loop), `connection`, `authentication` (clients that have to give a password), `server`.
+each kind of request), `cluster_words`, `watch` (slow and idle clients), `connection`,
+`authentication` (clients that have to give a password), `server`.
 """

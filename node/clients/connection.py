@@ -16,7 +16,6 @@ from typing import Protocol, cast
 
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.conversation import Conversation
-from quorumcache.node.clients.direct import descriptor_of, write_now
 from quorumcache.node.clients.forwarded_gets import forward_plain_gets
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.plain_meta_gets import answer_plain_meta_gets
@@ -49,7 +48,6 @@ class MemcachedConnection(asyncio.Protocol):
         "_closed",
         "_context",
         "_counters",
-        "_descriptor",
         "_groups",
         "_monotonic_ns",
         "_owner",
@@ -94,7 +92,6 @@ class MemcachedConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio's.
         made = cast(asyncio.Transport, transport)
-        self._descriptor = descriptor_of(made)
         self.conversation.client_address = client_address(made)
         keep_alive(made)
         if self._owner.admit(self):
@@ -227,12 +224,19 @@ class MemcachedConnection(asyncio.Protocol):
         if conversation.closing:
             return
         replies = self.replies
-        if data[:3] == b"get" and self._may_answer():
-            end = self._answer_gets(data)
-            if end == len(data):
+        begins = data[:4]
+        if begins == b"set " or self._parser.is_in_set:
+            data = begin_plain_sets(conversation, self._parser, data)
+            if conversation.backlog:
+                self._wait_for_room([])
+            if not data:
+                self._flush()
                 return
-            if end:
-                data = data[end:]
+            begins = data[:4]
+        if (begins == b"get " or begins == b"gets") and self._may_answer():
+            data = data[self._answer_gets(data) :]
+            if not data:
+                return
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
         # slot, a large value that waits for its last pieces has no lane yet, and a client that does
         # not read has none of them. What only has a slot is no matter to gets of one key, which see
@@ -259,17 +263,12 @@ class MemcachedConnection(asyncio.Protocol):
                 if plain is not None:
                     self._plain_meta_gets(plain[0], plain[1])
                     return
-        if data[:4] == b"set " or self._parser.is_in_set:
-            data = begin_plain_sets(conversation, self._parser, data)
-            if conversation.backlog:
-                self._wait_for_room([])
         requests = self._parser.feed(data)
         if conversation.backlog:
             conversation.backlog.extend(requests)
             return
         self._execute(requests)
-        if replies.out:
-            self._flush()
+        self._flush()
 
     def _may_answer(self) -> bool:
         """Whether a get that comes now may be answered at once, if its group is not busy."""
@@ -327,8 +326,7 @@ class MemcachedConnection(asyncio.Protocol):
                 break
             HANDLERS[Get](conversation, Get((keys[position],), False))
             position += 1
-        if self.replies.out:
-            self._flush()
+        self._flush()
 
     def _plain_meta_gets(self, keys: list[bytes], flags: GetFlags) -> None:
         """The same for `mg` lines that all have these flags, which takes as long."""
@@ -355,14 +353,16 @@ class MemcachedConnection(asyncio.Protocol):
             self._flush()
 
     def _write_now(self, data: list[bytes]) -> None:
-        """Send replies that nothing is before, to what the transport brings at this moment."""
+        """Send replies that nothing is before."""
         replies = self.replies
         if replies.out:
             replies.out.extend(data)
             replies.reply_bytes += sum(map(len, data))
-            return self._flush()
-        size = write_now(self._transport, self._descriptor, data)  # type: ignore[arg-type]
-        self._counters.bytes_written += size
+            self._flush()
+            return
+        joined = data[0] if len(data) == 1 else b"".join(data)
+        self._counters.bytes_written += len(joined)
+        self._transport.write(joined)  # type: ignore[union-attr]
 
     def _execute(self, requests: list[Request]) -> None:
         """Run requests until one has to wait; the rest goes to the backlog."""

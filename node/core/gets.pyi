@@ -1,7 +1,5 @@
 from typing import Any
 
-def send_now(descriptor: int, data: bytes) -> int: ...
-
 class ReadGate:
     table: Any  # ItemTable | None
     lease_until_ns: int

@@ -36,17 +36,6 @@ cdef extern from "get_lines.h" nogil:
                      int64_t now_ms, const uint8_t *busy, unsigned char *out, size_t room, gets_done *done)
 
 
-cdef extern from "sys/socket.h" nogil:
-    ssize_t send(int fd, const void *bytes, size_t length, int flags)
-    int MSG_DONTWAIT, MSG_NOSIGNAL
-
-
-def send_now(int descriptor, bytes data not None):
-    """See `clients/direct.py`."""
-    sent = send(descriptor, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), MSG_DONTWAIT | MSG_NOSIGNAL)
-    return sent if sent > 0 else 0
-
-
 cdef enum:
     SHARDS_MAX = 4096
     ROOM_BYTES = 262_144  # REPLIES_BYTES_MAX of clients/get_routes.py

@@ -94,8 +94,8 @@ class Coordinator(OperationOwner):
         self.leaders = leaders
         self.host = serving.host
         self.clock, self.counters = serving.clock, serving.counters
-        self.timings = timings
-        self.timeout_ms = timeout_ms
+        self._monotonic_ns = serving.clock.monotonic_ns
+        self.timings, self.timeout_ms = timings, timeout_ms
         first_id = random.getrandbits(48)
         self.forwards = Forwards(
             peers=serving.peers,
@@ -191,7 +191,7 @@ class Coordinator(OperationOwner):
             self.deadlines.watch(opening)
 
     def deadline_ns(self) -> int:
-        return self.clock.monotonic_ns() + self._timeout_ns
+        return self._monotonic_ns() + self._timeout_ns
 
     def begin(self, operation: Operation, is_late: bool) -> None:
         """Make the first attempt. `is_late`: its request had to wait in its connection."""
@@ -312,7 +312,7 @@ class Coordinator(OperationOwner):
             self.route(write)
 
     def took(self, operation: Operation, here: Histogram) -> None:
-        spent_ns = self.clock.monotonic_ns() - operation.deadline_ns + self._timeout_ns
+        spent_ns = self._monotonic_ns() - operation.deadline_ns + self._timeout_ns
         (self.timings.forward_seconds if operation.target else here).observe(spent_ns / 1e9)
 
     def timeout_reason(self, operation: Operation) -> str:

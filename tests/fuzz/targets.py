@@ -82,6 +82,8 @@ from quorumcache.node.storage.known_nodes import read_known
 from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, LocalState
 from quorumcache.node.storage.snapshots import decode_snapshot, encode_snapshot
 from quorumcache.node.storage.start_record import SEEN_FILE, STARTS_FILE, read_seen, read_starts
+from quorumcache.node.store.plain_item_table import PlainItemTable
+from quorumcache.node.store.set_batches import PlainSetBatches
 from quorumcache.node.store.snapshot import encode_view
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.wal.format import (
@@ -491,11 +493,16 @@ def cluster_map(data: bytes) -> None:
 
 
 def batch(data: bytes) -> None:
-    """Any bytes as the payload of a log entry: `CommandError`, or commands with a known op."""
+    """Any bytes as the payload of a log entry: `CommandError`, or commands with a known op. What is
+    taken for a batch of plain sets is one that can be read."""
+    plain = PlainSetBatches().read(data, PlainItemTable())
     try:
         batch = decode_batch(data)
     except CommandError:
+        assert plain is None
         return
+    if plain is not None:
+        assert plain[:4] == (batch.now_ms, batch.wall_ms, batch.item_bytes_max, len(batch.commands))
     assert decode_batch(encode_batch(*batch)) == batch
 
 

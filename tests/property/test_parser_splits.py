@@ -110,6 +110,27 @@ def unfinished_lines_are_short(data: bytes) -> bool:
     return max(map(len, data.split(b"\n"))) <= UNFINISHED_LINE_BYTES_MAX
 
 
+def parse_finishing_sets(pieces: list[bytes]) -> list[Request]:
+    parser = Parser(ITEM_BYTES_MAX)
+    found: list[Request] = []
+    for piece in pieces:
+        rest = piece
+        if parser.is_in_set:
+            requests, rest = parser.finish_set(piece)
+            found += requests
+            assert parser.is_between or not rest
+        found += parser.feed(rest)
+    return found
+
+
+@settings(max_examples=200, deadline=None)
+@given(streams.filter(unfinished_lines_are_short), st.lists(st.integers(0, 1 << 16), max_size=20))
+@example(b"set a 0 0 1\r\n1\r\nget a\r\n", list(range(22)))
+@example(b"stats\r\nset a 0 0 1\r\n1\r\n", list(range(26)))
+def test_what_is_finished_apart_gives_the_same_requests(data: bytes, cuts: list[int]) -> None:
+    assert parse_finishing_sets(cut(data, cuts)) == parse([data])
+
+
 @settings(max_examples=200, deadline=None)
 @given(streams.filter(unfinished_lines_are_short), st.lists(st.integers(0, 1 << 16), max_size=20))
 @example(b"set a 0 0 1\r\n1\r\nget a\r\n", list(range(22)))

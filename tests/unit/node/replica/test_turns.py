@@ -104,14 +104,3 @@ def test_what_a_turn_wants_comes_in_another_turn() -> None:
     world.turns.want_turn()
     done = [world.look() for _ in range(5)]
     assert done == [[], ["turn"], [], ["turn"], []]
-
-
-def test_what_is_due_by_the_clock_is_flushed_at_once_unless_a_turn_comes() -> None:
-    world = World()
-    world.turns.flush_now()
-    assert world.done == ["flush"]
-    assert world.look() == []
-    world.turns.want_turn()
-    world.turns.flush_now()
-    assert world.done == ["flush"]
-    assert world.look() + world.look() == ["turn"]

@@ -1,8 +1,8 @@
 """Goal: plain sets that are placed from their bytes leave what the general way leaves of them.
 
 Method: each form reads payloads and places them in its table, beside a store that applies the same
-commands one by one. Bytes that are no plain batch, or damaged, are read as such by all. At last a
-store takes entries of all kinds by whichever way is open, and another one the general way alone.
+commands one by one. Bytes that are no plain batch, or damaged, are read as such by all. Logs of all
+kinds of entries, by either way: `tests/property/test_plain_sets.py`.
 """
 
 from __future__ import annotations
@@ -14,22 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quorumcache.node.state_machine import BATCH_VERSION, NOT_USUAL, batch_fields, encode_batch
+from quorumcache.node.state_machine import BATCH_VERSION, NOT_USUAL, encode_batch
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_DELETE,
     OP_EVICT,
-    OP_FENCED,
     OP_FLUSH,
-    OP_INCR,
-    OP_LOCK_ACQUIRE,
     OP_PIECE,
     OP_SESSION_OPEN,
     OP_SET,
     OP_STORE_PIECES,
     OP_TICK,
     OP_TXN_PREPARE,
-    OP_TXN_RESOLVE,
 )
 from quorumcache.node.store.exptime import RELATIVE_SECONDS_MAX
 from quorumcache.node.store.item import wire_data
@@ -233,116 +229,6 @@ def test_the_process_has_a_form_of_its_own() -> None:
 
 
 # -- the store, by whichever way ------------------------------------------------------------------
-
-SESSIONS = (0, 7, 8, BIG, BIG + 1)
-one_set = st.tuples(st.just("set"), st.sampled_from(SESSIONS), keys, whole_texts, exptimes)
-some = st.one_of(
-    one_set,
-    st.tuples(st.just("again"), st.sampled_from(SESSIONS), keys),
-    st.tuples(st.just("jump"), st.sampled_from(SESSIONS), keys),
-    st.tuples(st.just("floor"), st.sampled_from(SESSIONS), keys),
-    st.tuples(st.just("add"), st.sampled_from(SESSIONS), keys),
-    st.tuples(st.just("incr"), st.sampled_from(SESSIONS), keys),
-    st.tuples(st.just("open"), st.sampled_from(SESSIONS)),
-    st.tuples(st.just("lock"), keys),
-    st.tuples(st.just("fenced"), keys),
-    st.tuples(st.just("large"), keys),
-    st.tuples(st.just("evict"), keys),
-    st.tuples(st.just("hold"), keys),
-    st.tuples(st.just("flush"), st.integers(0, 2)),
-)
-lines = st.one_of(
-    st.lists(one_set, min_size=1, max_size=5),
-    st.lists(one_set, min_size=1, max_size=5),
-    st.lists(some, max_size=4),
-    st.just([("let go", b"")]),
-)
-entries = st.lists(st.tuples(lines, st.sampled_from([0, 1, 700, 2500])), min_size=1, max_size=30)
-
-
-class Writer:
-    """Makes commands of what was drawn: it numbers them as nodes and clients do, but for some."""
-
-    def __init__(self) -> None:
-        self.sequences = dict.fromkeys(SESSIONS, 1)
-        self.floors = dict.fromkeys(SESSIONS, 0)
-        self.uploads = 0
-
-    def commands(self, store: ShardStore, line: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        kind, about, *rest = line
-        head = (0, 0, 0)
-        if kind in ("set", "again", "jump", "floor", "add", "incr", "open"):
-            sequence = self.sequences[about]
-            if kind == "again":
-                sequence = max(1, sequence - 2)
-            elif kind == "jump":
-                sequence += 3
-            elif kind == "floor":
-                self.floors[about] = sequence - 1
-            head = (about, sequence, self.floors[about])
-            self.sequences[about] = max(self.sequences[about], sequence + 1)
-        if kind == "set":
-            key, text, exptime = rest
-            return [(*head, OP_SET, key, text, exptime)]
-        if kind in ("again", "jump", "floor"):
-            return [(*head, OP_SET, rest[0], DATA, 0)]
-        if kind == "add":
-            return [(*head, OP_ADD, rest[0], DATA, 3)]
-        if kind == "incr":
-            return [(*head, OP_INCR, rest[0], 2)]
-        if kind == "open":
-            return [(about, 0, 0, OP_SESSION_OPEN, b"")]
-        if kind == "lock":
-            return [(*head, OP_LOCK_ACQUIRE, b"lock", b"me", 10_000, 0, 1, 0)]
-        if kind == "fenced":
-            return [(*head, OP_FENCED, about, b"lock", 1, (OP_SET, DATA, 0))]
-        if kind == "large":
-            self.uploads += 1
-            piece = (*head, OP_PIECE, about, self.uploads, 0, 100, b"p" * 100)
-            return [
-                piece,
-                (*head, OP_STORE_PIECES, about, self.uploads, (OP_SET, b" 0 100\r\n", 0)),
-            ]
-        if kind == "evict":
-            facts = store.items.facts(about)
-            return [(*head, OP_EVICT, b"", ((about, facts[2]),))] if facts else []
-        if kind == "hold":
-            step = (b"1" * 16, 3, 100_000, ((about, ABSENT),), ())
-            return [(*head, OP_TXN_PREPARE, b"", *step)]
-        if kind == "let go":
-            return [(*head, OP_TXN_RESOLVE, b"", b"1" * 16, 100_000, 0)]
-        return [(*head, OP_FLUSH, b"", about)]
-
-
-@settings(max_examples=300, deadline=None)
-@given(entries)
-def test_either_way_leaves_the_same_state(drawn: Any) -> None:
-    either, general = ShardStore(), ShardStore()
-    writer = Writer()
-    now_ms = NOW_MS
-    opened = [(n, 0, 0, OP_SESSION_OPEN, b"") for n in (*SESSIONS[1:4], BIG + 1)]
-    for index, (chosen, passed_ms) in enumerate([([], 0), *drawn], 1):
-        now_ms += passed_ms
-        commands = opened if index == 1 else []
-        for line in chosen:
-            commands = commands + writer.commands(general, line)
-        batch = encode_batch(now_ms, commands, WALL_MS + now_ms)
-        before = either.bytes_used
-        results = general.apply(index, now_ms, commands, WALL_MS + now_ms)
-        grown = either.apply_usual(index, batch)
-        if grown == NOT_USUAL:
-            answered = either.apply(index, *batch_fields(batch, either.op_count))
-        else:
-            answered = [either.usual_result] * len(commands)
-            assert either.bytes_used == before + grown
-        assert answered == results
-        assert either.digest() == general.digest()
-        assert either.bytes_used == general.bytes_used
-        assert either.sessions.memory_bytes == general.sessions.memory_bytes
-        assert either.values == general.values
-        assert either.applied_index == index
-    later = now_ms + 100_000
-    assert sorted(either.due_expirations(later, 99)) == sorted(general.due_expirations(later, 99))
 
 
 def usual(store: ShardStore, *commands: tuple[Any, ...], now_ms: int = NOW_MS) -> bool:
