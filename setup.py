@@ -30,7 +30,7 @@ SOURCE = "src"
 PACKAGE = f"{SOURCE}/quorumcache/node"
 LIBRARY = "quorumcache.node.native"
 
-_TABLE = ("item_block.c", "item_index.c", "item_table.c")
+_TABLE = ("item_slabs.c", "item_block.c", "item_index.c", "item_table.c")
 CORE = {
     "items": _TABLE,
     "gets": ("get_lines.c", "key_token.c", *_TABLE),

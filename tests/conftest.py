@@ -7,6 +7,12 @@ that drive whole nodes a second time with QUORUMCACHE_COMPILED=1. Child processe
 import os
 import signal
 
+from hypothesis import settings
+
+# How long an example takes is the machine's affair.
+settings.register_profile("quorumcache", deadline=None)
+settings.load_profile("quorumcache")
+
 # Started under nohup, the tests would hand an ignored SIGHUP down to every node.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -38,6 +38,7 @@ from quorumcache.node.admin.view import (
 )
 from quorumcache.node.alarms import ALARMS
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
+from quorumcache.node.store.item_table import slab_free_bytes
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import lines_dropped
 from quorumcache.node.version import VERSION
@@ -252,6 +253,7 @@ class NodeCollector(Collector):
             ("item_bytes_limit", "Memory allowed for items.", node.memory_bytes),
             ("table_bytes", "Memory of the tables of these items.", table_bytes),
             ("retired_bytes", "Memory of items that have gone and are not freed.", retired_bytes),
+            ("slab_free_bytes", "Memory kept for items to come.", slab_free_bytes()),
             (
                 "log_memory_bytes",
                 "Memory of log entries, of all replicas on this node.",

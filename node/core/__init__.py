@@ -4,6 +4,7 @@ It is part of the compiled form (`compiled.py`) and has a twin in Python for eac
 which runs without a compiler or with `QUORUMCACHE_COMPILED=0`; the same tests run over both. What
 is C here knows nothing of Python, so it is read, checked and fuzzed by itself.
 
+    item_slabs.h, item_slabs.c   where the blocks of items lie
     item_block.h, item_block.c   one item: a block of memory
     item_index.h, item_index.c   from a key to its item
     item_table.h, item_table.c   the items of a shard: index, queues, images

@@ -2,7 +2,6 @@
 
 #include "item_block.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define DATA_OFFSET offsetof(item, data)
@@ -24,13 +23,39 @@ static size_t block_bytes(uint8_t bits, size_t key_length, size_t length)
 /* glibc's chunk for so many bytes: its head of 8 bytes, rounded up to 16. */
 static uint64_t chunk_bytes(size_t bytes) { return ((uint64_t)bytes + 8 + 15) & ~(uint64_t)15; }
 
-item *item_new(const item_parts *parts, size_t key_length)
+static size_t parts_bytes(const item_parts *parts, size_t key_length)
 {
-    item *made = malloc(chunk_bytes(block_bytes(parts->bits, key_length, parts->length)) - 8);
+    return chunk_bytes(block_bytes(parts->bits, key_length, parts->length)) - 8;
+}
+
+item *item_new(item_slabs *slabs, const item_parts *parts, size_t key_length)
+{
+    item *made = item_slabs_take(slabs, parts_bytes(parts, key_length));
     if ((uint64_t)(uintptr_t)made >> ADDRESS_BITS) { /* no place in a slot: on no system that we know */
-        free(made);
+        item_discard(slabs, made, parts, key_length);
         made = NULL;
     }
+    return made;
+}
+
+void item_discard(item_slabs *slabs, item *made, const item_parts *parts, size_t key_length)
+{
+    item_slabs_give(slabs, made, parts_bytes(parts, key_length));
+}
+
+void item_free(item_slabs *slabs, item *it) { item_slabs_give(slabs, it, item_chunk(it) - 8); }
+
+bool item_is_sparse(const item_slabs *slabs, const item *it)
+{
+    return item_slabs_is_sparse(slabs, it, item_chunk(it) - 8);
+}
+
+item *item_copy(item_slabs *slabs, const item *it)
+{
+    size_t bytes = item_chunk(it) - 8;
+    item *made = item_slabs_take(slabs, bytes);
+    if (made != NULL)
+        memcpy(made, it, bytes);
     return made;
 }
 

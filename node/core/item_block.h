@@ -7,6 +7,8 @@ them again, byte by byte the same. */
 #ifndef QUORUMCACHE_ITEM_BLOCK_H
 #define QUORUMCACHE_ITEM_BLOCK_H
 
+#include "item_slabs.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -66,11 +68,17 @@ void item_pack(const item *item, unsigned char *out);
 size_t item_text_length(const item *item);
 size_t item_write_text(const item *item, unsigned char *out);
 const unsigned char *item_tail(const item *item); /* the value, or the text if BIT_RAW */
-/* What the allocator takes for its block. */
+/* What its block counts for: two of an equal one can take each other's content. */
 uint64_t item_chunk(const item *item);
 
 /* A block with room for an item, and for any other one with an equal `item_chunk`. NULL: no memory. */
-item *item_new(const item_parts *parts, size_t key_length);
+item *item_new(item_slabs *slabs, const item_parts *parts, size_t key_length);
+/* Give a block back that was not filled, made for these; NULL does nothing. And one that holds an item. */
+void item_discard(item_slabs *slabs, item *made, const item_parts *parts, size_t key_length);
+void item_free(item_slabs *slabs, item *item);
+/* Whether its block lies among many free ones, see `item_slabs_is_sparse`; a copy. NULL: no memory. */
+bool item_is_sparse(const item_slabs *slabs, const item *item);
+item *item_copy(item_slabs *slabs, const item *item);
 /* Write an item into a block that has room for it. `queue`: two bits that are kept with its own. */
 void item_fill(item *item, const unsigned char *key, size_t key_length, const item_parts *parts, unsigned queue);
 

@@ -2,7 +2,6 @@
 
 #include "item_table.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { REAPED_PER_PUT = 4 };
@@ -57,8 +56,28 @@ static void take_place(item_table *t, item *it, const item *old)
         q->last = it;
 }
 
+static bool is_seen(const item_table *t, const item *it) { return t->images && it->born < t->epoch; }
+
+/* An item that stays while those around it go would keep a slab for itself: it moves to where others are, unless
+an image has it. */
+static item *closer(item_table *t, item *it)
+{
+    if (!item_is_sparse(t->slabs, it) || is_seen(t, it))
+        return it;
+    uint64_t hash = item_index_hash(&t->index, item_key(it), it->key_length);
+    segment *s = item_index_segment(&t->index, hash);
+    item *made = s->references > 1 ? NULL : item_copy(t->slabs, it);
+    if (made == NULL)
+        return it;
+    segment_replace(s, segment_find(s, item_key(it), it->key_length, hash), hash, made);
+    take_place(t, made, it);
+    item_free(t->slabs, it);
+    return made;
+}
+
 void item_table_move(item_table *t, item *it, unsigned queue, uint32_t stamp)
 {
+    it = closer(t, it);
     uint64_t cost = item_cost(it);
     unlink_item(t, it, cost);
     link_last(t, it, queue, cost);
@@ -80,9 +99,10 @@ void item_note_hit(item *it, uint32_t now_s)
 
 /* -- the table -------------------------------------------------------------------------------- */
 
-bool item_table_init(item_table *t, uint64_t seed)
+bool item_table_init(item_table *t, item_slabs *slabs, uint64_t seed)
 {
     memset(t, 0, sizeof *t);
+    t->slabs = slabs;
     return item_index_init(&t->index, seed);
 }
 
@@ -93,11 +113,11 @@ void item_table_free(item_table *t)
     for (int queue = 0; queue < QUEUES; queue++)
         for (item *it = t->queues[queue].first, *next; it != NULL; it = next) {
             next = it->next;
-            free(it);
+            item_free(t->slabs, it);
         }
     for (item *it = t->retired, *next; it != NULL; it = next) {
         next = it->next;
-        free(it);
+        item_free(t->slabs, it);
     }
     item_index_free(&t->index);
 }
@@ -118,8 +138,6 @@ void item_table_warm(const item_table *t, const uint64_t *hashes, unsigned count
         segment_warm_item(item_index_segment(&t->index, hashes[i]), hashes[i]);
 }
 
-static bool is_seen(const item_table *t, const item *it) { return t->images && it->born < t->epoch; }
-
 static void retire(item_table *t, item *it)
 {
     it->next = t->retired;
@@ -133,7 +151,7 @@ void item_table_drop(item_table *t, item *it)
     if (is_seen(t, it))
         retire(t, it);
     else
-        free(it);
+        item_free(t->slabs, it);
 }
 
 uint64_t item_table_reap(item_table *t, uint64_t most)
@@ -144,7 +162,7 @@ uint64_t item_table_reap(item_table *t, uint64_t most)
         t->retired = it->next;
         t->retired_count--;
         t->retired_bytes -= item_chunk(it);
-        free(it);
+        item_free(t->slabs, it);
         freed++;
     }
     return freed;
@@ -168,10 +186,10 @@ static void count_out(item_table *t, const item *it, uint64_t cost)
 static put_outcome put_new(item_table *t, const unsigned char *key, size_t key_length, const item_parts *parts,
                            uint32_t now_s, uint64_t hash)
 {
-    item *made = item_new(parts, key_length);
+    item *made = item_new(t->slabs, parts, key_length);
     segment *s = made == NULL ? NULL : item_index_with_room(&t->index, hash);
     if (s == NULL) {
-        free(made);
+        item_discard(t->slabs, made, parts, key_length);
         return PUT_FAILED;
     }
     made->born = t->epoch;
@@ -202,13 +220,13 @@ put_outcome item_table_put(item_table *t, const unsigned char *key, size_t key_l
     uint8_t old_bits = was->bits;
     bool fits = !(old_bits & BIT_PIECES) && !(parts->bits & BIT_PIECES) && cost == old_cost && !is_seen(t, was);
     if (!fits) {
-        made = item_new(parts, key_length);
+        made = item_new(t->slabs, parts, key_length);
         if (made != NULL && s->references > 1) {
             s = item_index_own(&t->index, hash);
             at = s == NULL ? 0 : segment_find(s, key, key_length, hash);
         }
         if (made == NULL || s == NULL) {
-            free(made);
+            item_discard(t->slabs, made, parts, key_length);
             return PUT_FAILED;
         }
         made->born = t->epoch;

@@ -24,6 +24,7 @@ typedef struct {
 } item_queue;
 
 typedef struct {
+    item_slabs *slabs; /* where its blocks lie */
     item_index index;
     uint32_t epoch;  /* raised by each image */
     uint32_t images; /* open ones */
@@ -42,8 +43,9 @@ typedef struct {
 
 typedef enum { PUT_FAILED = -1, PUT_NEW = 0, PUT_CHANGED = 1 } put_outcome;
 
-/* `seed` goes into the hash of keys. False: no memory. */
-bool item_table_init(item_table *table, uint64_t seed);
+/* `slabs`: of all tables of the process, which give each other items. `seed` goes into the hash of keys. False:
+no memory. */
+bool item_table_init(item_table *table, item_slabs *slabs, uint64_t seed);
 /* Frees everything. There must be no open image. */
 void item_table_free(item_table *table);
 
@@ -68,7 +70,7 @@ bool item_table_clear(item_table *table);
 where they are while the other table has open images. False: no memory. */
 bool item_table_inherit(item_table *table, item_table *other);
 
-/* To the end of a queue, with this stamp. */
+/* To the end of a queue, with this stamp. Its block may be another one afterwards. */
 void item_table_move(item_table *table, item *item, unsigned queue, uint32_t stamp);
 void item_note_hit(item *item, uint32_t now_s);
 unsigned item_queue_of(const item *item);

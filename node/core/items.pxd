@@ -3,6 +3,13 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 
+cdef extern from "item_slabs.h" nogil:
+    ctypedef struct item_slabs:
+        pass
+
+    uint64_t item_slabs_free_bytes(const item_slabs *slabs)
+
+
 cdef extern from "item_table.h" nogil:
     int BIT_ENDS, BIT_PIECES, PUBLIC_BITS, KEY_BYTES_MAX, PACKED_HEAD_BYTES
     int SMALL, MAIN, PLANNED, QUEUES
@@ -56,7 +63,7 @@ cdef extern from "item_table.h" nogil:
     size_t item_text_length(const item *item)
     size_t item_write_text(const item *item, unsigned char *out)
 
-    bint item_table_init(item_table *table, uint64_t seed)
+    bint item_table_init(item_table *table, item_slabs *slabs, uint64_t seed)
     void item_table_free(item_table *table)
     item *item_table_find(const item_table *table, const unsigned char *key, size_t length)
     put_outcome item_table_put(item_table *table, const unsigned char *key, size_t key_length,

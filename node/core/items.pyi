@@ -2,6 +2,8 @@ from collections.abc import Iterator
 
 from quorumcache.node.state_machine import Peeked
 
+def slab_free_bytes() -> int: ...
+
 class ItemTable:
     bytes_used: int
     expiring: int

@@ -3,7 +3,8 @@
 
 Objects are turned into bytes and pointers here, and nothing else happens. A pointer to an item is
 used up before anything is called that can run Python code; an image's items stay until it is
-closed.
+closed. All tables of the process have their blocks in the same slabs, which is safe because
+nothing in here lets go of the interpreter's lock.
 """
 
 from cython cimport no_gc_clear
@@ -17,6 +18,13 @@ cdef object TIMED = _TIMED
 
 cdef enum:
     REAPED_PER_TIDY = 20_000  # 1 to 2 ms
+
+
+cdef item_slabs slabs
+
+
+def slab_free_bytes():
+    return item_slabs_free_bytes(&slabs)
 
 
 cdef inline const unsigned char *_data(bytes value):
@@ -45,7 +53,7 @@ cdef class ItemTable:
     """See `store/item_table.py`."""
 
     def __cinit__(self, seed: int = 0):
-        if not item_table_init(&self.table, <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)):
+        if not item_table_init(&self.table, &slabs, <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)):
             raise MemoryError
 
     def __dealloc__(self):

@@ -109,8 +109,8 @@ class ConsensusTransport(Transport):
         """Queue what `ReplicatedLog.extend` returned, for each of these."""
         run = pack_run(group_id, message)
         if not run:
-            long = _ENTRIES(*message)
-            self.send(group_id, [Outbound(to, long) for to in followers], 0)
+            whole = _whole(message)
+            self.send(group_id, [Outbound(to, whole) for to in followers], 0)
             return
         held = (group_id, message[0], message[1] + 1)
         bundles = self._bundles.open
@@ -118,7 +118,7 @@ class ConsensusTransport(Transport):
             bundle = bundles.get(to)
             if bundle is None:
                 if self.peers.form_of(to) < BUNDLE_FORM:
-                    self.send(group_id, [Outbound(to, _ENTRIES(*message))], 0)
+                    self.send(group_id, [Outbound(to, _whole(message))], 0)
                     continue
                 bundle = bundles[to] = Bundle()
             bundle.add(run, held)
@@ -338,3 +338,9 @@ class ConsensusTransport(Transport):
         if len(seen) > BEATS_SEEN_MAX:
             del seen[next(iter(seen))]
         return True
+
+
+def _whole(run: Message) -> Message:
+    """What `ReplicatedLog.extend` returned, as a message: it holds its entries in a tuple."""
+    members = (*run[:4], tuple(run[4]))
+    return _ENTRIES(*members)

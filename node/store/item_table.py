@@ -186,3 +186,14 @@ def new_item_table() -> ItemTable:
     except ImportError:  # The sources run: `compiled.py` hides what was compiled.
         return PlainItemTable()
     return NativeItemTable(_hash_seed)
+
+
+def slab_free_bytes() -> int:
+    """What all native tables of this process together keep of the system's memory for items to
+    come: parts of slabs in which no item is (`core/item_slabs.h`). 0 where Python holds the items.
+    """
+    try:
+        from quorumcache.node.core.items import slab_free_bytes as native_free_bytes
+    except ImportError:
+        return 0
+    return native_free_bytes()

@@ -3,7 +3,8 @@
 Method: its modules are built with the address and the undefined behaviour sanitizer of the C
 compiler, and the tests that run over every form run over them in a process of their own. A fault
 ends that process with a report. A module with a fault that was put in on purpose shows that. The
-table alone walks beside a model in C, with memory that runs out at each place.
+table alone walks beside a model in C, with memory that runs out at each place, and so do the slabs
+in which blocks of items lie where there is no sanitizer.
 """
 
 from __future__ import annotations
@@ -74,15 +75,16 @@ def test_the_tests_of_all_forms_pass_over_the_sanitized_core(built: Path) -> Non
 @pytest.fixture(scope="module")
 def short_of_memory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
     """Builds `tests/support/short_memory.c` over the core of a directory."""
+    return lambda core: made_of("short_memory", core, tmp_path_factory.mktemp("short"))
 
-    def made(core: Path) -> Path:
-        target = tmp_path_factory.mktemp("short") / "short_memory"
-        source = str(ROOT / "tests/support/short_memory.c")
-        flags = ["-std=c11", "-O1", "-g", *SANITIZERS, f"-I{core}"]
-        subprocess.run(["cc", *flags, source, "-o", str(target)], check=True)
-        return target
 
-    return made
+def made_of(walk: str, core: Path, directory: Path, *flags: str) -> Path:
+    """A program of `tests/support`, with the sanitizers."""
+    target = directory / walk
+    source = str(ROOT / f"tests/support/{walk}.c")
+    flags = ("-std=c11", "-O1", "-g", *SANITIZERS, *flags, f"-I{core}")
+    subprocess.run(["cc", *flags, source, "-o", str(target)], check=True)
+    return target
 
 
 def walk(program: Path, seed: int) -> subprocess.CompletedProcess[str]:
@@ -110,7 +112,7 @@ def test_the_table_stays_as_it_is_when_there_is_no_memory(
     [
         (
             "table",
-            "if (s == NULL) {\n        free(made);",
+            "if (s == NULL) {\n        item_discard(t->slabs, made, parts, key_length);",
             "if (s == NULL) {",
             "memory is left",
         ),
@@ -137,26 +139,93 @@ def test_what_a_failure_leaves_behind_is_reported(
     wrong: str,
     why: str,
 ) -> None:
-    broken = tmp_path / "core"
-    shutil.copytree(ROOT / "node/core", broken)
-    source = broken / f"item_{file}.c"
-    text = source.read_text()
-    assert right in text
-    source.write_text(text.replace(right, wrong))
-    done = walk(short_of_memory(broken), 1)
+    done = walk(short_of_memory(broken_core(tmp_path, f"item_{file}.c", right, wrong)), 1)
     assert done.returncode != 0
     assert why in done.stderr
 
 
+def broken_core(directory: Path, file: str, right: str, wrong: str) -> Path:
+    """A copy of the core in which something is wrong."""
+    broken = directory / "core"
+    shutil.copytree(ROOT / "node/core", broken)
+    source = broken / file
+    text = source.read_text()
+    assert right in text
+    source.write_text(text.replace(right, wrong))
+    return broken
+
+
+@pytest.mark.parametrize("name", ["slab_walk", "short_memory"])
+def test_blocks_in_slabs_neither_overlap_nor_get_lost(name: str, tmp_path: Path) -> None:
+    """The slabs alone, and the table over them: one that gives a block back as one of another size
+    is found by what the slabs count."""
+    program = made_of(name, ROOT / "node/core", tmp_path, "-DITEM_SLABS_ALWAYS")
+    done = walk(program, 3)
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert int(done.stdout.split()[0]) > 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "right", "wrong", "why"),
+    [
+        (
+            "slab_walk",
+            "slabs",
+            "s->given = block->next;",
+            "s->given = block;",
+            "blocks lie in no slab",
+        ),
+        (
+            "slab_walk",
+            "slabs",
+            "(SLAB_BYTES - head) / s->block_bytes",
+            "SLAB_BYTES / s->block_bytes",
+            "a block leaves its slab",
+        ),
+        ("slab_walk", "slabs", "if (s == r->slabs) {", "if (0) {", "heads are given back"),
+        (
+            "slab_walk",
+            "slabs",
+            "> SPARE_SLABS_MAX",
+            "> 9 * SPARE_SLABS_MAX",
+            "too many empty slabs are kept",
+        ),
+        (
+            "slab_walk",
+            "slabs",
+            "        munmap(r, REGION_BYTES);\n",
+            "",
+            "a slab is lost",
+        ),
+        (
+            "slab_walk",
+            "slabs",
+            "if (s->used)\n        return;",
+            "return;",
+            "a slab is in a wrong list",
+        ),
+        (
+            "short_memory",
+            "block",
+            "item_chunk(it) - 8);",
+            "item_chunk(it) + 24);",
+            "another content",
+        ),
+    ],
+)
+def test_slabs_with_a_mistake_are_reported(
+    tmp_path: Path, name: str, file: str, right: str, wrong: str, why: str
+) -> None:
+    broken = broken_core(tmp_path, f"item_{file}.c", right, wrong)
+    done = walk(made_of(name, broken, tmp_path, "-DITEM_SLABS_ALWAYS"), 1)
+    assert done.returncode != 0
+    assert why in done.stderr, done.stderr[-3000:]
+
+
 def test_a_read_beyond_a_block_is_reported(built: Path, tmp_path: Path) -> None:
     """The check bites: with a length one too long the same kind of test fails."""
-    broken = tmp_path / "core"
-    shutil.copytree(ROOT / "node/core", broken)
-    source = broken / "item_block.c"
-    text = source.read_text()
-    right = "memcpy(at, item_tail(it), it->length);"
-    assert right in text
-    source.write_text(text.replace(right, "memcpy(at, item_tail(it), it->length + 64);"))
+    right, wrong = "item_tail(it), it->length);", "item_tail(it), it->length + 64);"
+    broken = broken_core(tmp_path, "item_block.c", f"memcpy(at, {right}", f"memcpy(at, {wrong}")
     for name, files in MODULES.items():
         made = tmp_path / f"{name}.so"
         subprocess.run(
@@ -172,7 +241,7 @@ parts = ctypes.create_string_buffer(256)
 old = ctypes.c_void_p()
 core = ctypes.CDLL({str(tmp_path / "items.so")!r})
 core.item_table_find.restype = ctypes.c_void_p
-core.item_table_init(table, ctypes.c_uint64(1))
+core.item_table_init(table, ctypes.create_string_buffer(1 << 16), ctypes.c_uint64(1))
 packed = bytes(17) + b" 0 100\\r\\n" + b"x" * 100 + b"\\r\\n"
 core.item_parse(packed, ctypes.c_size_t(len(packed)), parts)
 core.item_table_put(table, b"k", ctypes.c_size_t(1), parts, 1, ctypes.byref(old))

@@ -21,7 +21,7 @@ from tests.test_layering import ROOT
 
 VARIABLE = "SANITIZED_CORE"
 
-_TABLE = ("item_block.c", "item_index.c", "item_table.c")
+_TABLE = ("item_slabs.c", "item_block.c", "item_index.c", "item_table.c")
 MODULES = {
     "items": _TABLE,
     "gets": ("get_lines.c", "key_token.c", *_TABLE),

@@ -3,7 +3,10 @@
 Each step does one thing. Its n-th request for memory fails, for n = 1, 2, ...; whatever fails has to change
 nothing, and the step is then done again, until it succeeds. After each step the sums are compared, and
 every so often all items and all open images. The sanitizers see to the rest: what is freed too early, or
-twice. At the end nothing may be left. Run as: short_memory SEED STEPS. */
+twice. At the end nothing may be left. Run as: short_memory SEED STEPS. With ITEM_SLABS_ALWAYS the blocks lie in
+slabs, and not each in one of malloc's. */
+
+#define _DEFAULT_SOURCE 1
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,6 +14,8 @@ twice. At the end nothing may be left. Run as: short_memory SEED STEPS. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static long until_failure = -1; /* requests that still succeed; -1: all do */
 static uint64_t failures;
@@ -36,6 +41,11 @@ static void *scarce_malloc(size_t size) { return fails() ? NULL : given(malloc(s
 static void *scarce_calloc(size_t count, size_t size) { return fails() ? NULL : given(calloc(count, size)); }
 static void *scarce_realloc(void *old, size_t size) { return fails() ? NULL : realloc(old, size); }
 
+static void *scarce_mmap(void *at, size_t bytes, int protection, int flags, int file, off_t offset)
+{
+    return fails() ? MAP_FAILED : mmap(at, bytes, protection, flags, file, offset);
+}
+
 static void counted_free(void *block)
 {
     blocks -= block != NULL;
@@ -46,6 +56,8 @@ static void counted_free(void *block)
 #define calloc scarce_calloc
 #define realloc scarce_realloc
 #define free counted_free
+#define mmap scarce_mmap
+#include "item_slabs.c"
 #include "item_block.c"
 #include "item_index.c"
 #include "item_table.c"
@@ -53,6 +65,7 @@ static void counted_free(void *block)
 #undef calloc
 #undef realloc
 #undef free
+#undef mmap
 
 enum { KEYS = 15000, IMAGES = 3, ITEM_BYTES_MAX = 400, KEY_BYTES = 4 };
 
@@ -62,6 +75,7 @@ typedef struct {
     uint64_t count, bytes;
 } model;
 
+static item_slabs slabs;
 static item_table table;
 static model now;
 static struct {
@@ -294,7 +308,7 @@ int main(int count, char **words)
         return 2;
     random_state = strtoull(words[1], NULL, 10);
     uint32_t steps = (uint32_t)strtoul(words[2], NULL, 10);
-    for (until_failure = 0; !item_table_init(&table, random_state); until_failure = (long)failures)
+    for (until_failure = 0; !item_table_init(&table, &slabs, random_state); until_failure = (long)failures)
         ;
     for (uint32_t i = 0; i < steps; i++) {
         uint32_t kind = chance(1000), number = chance(KEYS), content = 1 + chance(1 << 20);
@@ -317,7 +331,7 @@ int main(int count, char **words)
     item_table_reap(&table, UINT64_MAX);
     check(!table.retired_count && !table.retired_bytes, "retired items stay");
     item_table_free(&table);
-    check(!blocks, "memory is left");
+    check(!blocks && !slabs.block_bytes, "memory is left");
     printf("%llu failures\n", (unsigned long long)failures);
     return 0;
 }

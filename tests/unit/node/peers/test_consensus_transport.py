@@ -21,7 +21,7 @@ from quorumcache.node.consensus.raft.messages import (
 )
 from quorumcache.node.consensus.runs import RUN_BYTES_MAX, pack_run
 from quorumcache.node.consensus.transport import BEATS_PER_ITEM
-from quorumcache.node.consensus.values import Entry, EntryKind
+from quorumcache.node.consensus.values import Entry, EntryKind, Outbound
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.bundles import BUNDLE_BYTES_GOAL, pack_answer
 from quorumcache.node.peers.consensus_items import KIND_OF, encode_message
@@ -217,6 +217,26 @@ def test_a_command_goes_as_a_message_where_no_bundle_can_take_it() -> None:
     for index in range(7, 12):
         world.transport.send_run(1, (3,), run_at(index, b"x" * RUN_BYTES_MAX))
     assert len(sender.taken()) == 1, "a long bundle leaves before the turn ends"
+
+
+def test_a_message_made_of_a_command_is_what_consensus_would_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Compiled code ends the node where the entries are a list."""
+    world, sender = make_world(1)
+    sender.forms[2] = BUNDLE_FORM - 1
+    sent: list[Outbound] = []
+    take = world.transport.send
+
+    def send(group_id: int, messages: list[Outbound], tick: int) -> None:
+        sent.extend(messages)
+        take(group_id, messages, tick)
+
+    monkeypatch.setattr(world.transport, "send", send)
+    long = b"x" * (RUN_BYTES_MAX + 1)
+    world.transport.send_run(1, (2,), run_at(5))
+    world.transport.send_run(1, (3,), run_at(6, long))
+    assert sent == [Outbound(2, append_at(5)), Outbound(3, append_at(6, long))]
 
 
 def test_a_bundle_that_could_not_be_sent_is_not_answered() -> None:

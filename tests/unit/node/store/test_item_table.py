@@ -6,6 +6,7 @@ everything that a table can, in any order, and compares all of both after each s
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -41,6 +42,7 @@ from quorumcache.node.store.item_table import (
     ItemImage,
     ItemTable,
     new_item_table,
+    slab_free_bytes,
     use_hash_seed,
 )
 from quorumcache.node.store.stamps import FETCHED, MAIN, NOW_S_MAX, PLANNED, SMALL
@@ -48,6 +50,10 @@ from tests.support.item_tables import FORMS
 from tests.support.native_core import native
 
 Form = Callable[[], ItemTable]
+
+SLAB_BYTES = 1 << 14
+SPARE_SLABS_MAX = 64
+"""As in core/item_slabs.h."""
 
 
 @pytest.fixture(params=FORMS, ids=lambda form: form.__name__)
@@ -184,6 +190,12 @@ def test_a_native_table_has_the_seed_of_its_process(monkeypatch: pytest.MonkeyPa
         assert new_item_table() == ("native", 7)
     finally:
         use_hash_seed(0)
+
+
+def test_what_native_tables_keep_is_asked_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = SimpleNamespace(slab_free_bytes=lambda: 5)
+    monkeypatch.setitem(sys.modules, "quorumcache.node.core.items", stand_in)
+    assert slab_free_bytes() == 5
 
 
 def keys_that_meet(count: int) -> list[bytes]:
@@ -562,6 +574,52 @@ def test_a_table_inherits_what_another_has_retired(form: Form) -> None:
     while new.tidy():
         pass
     assert new.retired_bytes == 0
+
+
+def test_what_slabs_keep_for_items_to_come_is_told_and_is_little_in_the_end() -> None:
+    items = native("items") or pytest.skip("there is no native core")
+    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("the sanitizer sees single blocks: there are no slabs")
+    before = items.slab_free_bytes()
+    first, second = items.ItemTable(), items.ItemTable()
+    for number in range(20_000):
+        (first if number % 2 else second).put(b"%d" % number, plain(b"x" * 500), 1)
+    assert items.slab_free_bytes() <= before + SLAB_BYTES
+    second.clear()
+    while second.tidy():
+        pass
+    # Items of both tables stood in turns, so each slab is half empty.
+    assert 10_000 * 500 < items.slab_free_bytes() < before + 10_000 * 600
+    for number in range(10_000):
+        second.put(b"%d" % number, plain(b"x" * 500), 1)
+    assert items.slab_free_bytes() <= before + SLAB_BYTES, "others use what is free"
+    del first, second
+    assert items.slab_free_bytes() <= before + (SPARE_SLABS_MAX + 1) * SLAB_BYTES
+
+
+def test_items_that_stay_do_not_keep_a_slab_each() -> None:
+    """Of items of a size that nobody uses any more some stay, and are moved in the queues."""
+    items = native("items") or pytest.skip("there is no native core")
+    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("the sanitizer sees single blocks: there are no slabs")
+    before, table = items.slab_free_bytes(), items.ItemTable()
+    for number in range(20_000):
+        table.put(b"%d" % number, plain(b"x" * 600), 1)
+    for number in range(20_000):
+        if number % 20:
+            table.remove(b"%d" % number)
+    assert items.slab_free_bytes() > before + 19_000 * 500
+    image = table.image()
+    expected = contents(image)
+    for number in range(0, 10_000, 20):
+        table.move(b"%d" % number, MAIN, 2)
+    assert items.slab_free_bytes() > before + 19_000 * 500, "what an image has stays where it is"
+    assert contents(image) == expected
+    image.close()
+    for number in range(0, 20_000, 20):
+        table.move(b"%d" % number, MAIN, 2)
+    assert items.slab_free_bytes() < before + 200 * SLAB_BYTES
+    assert items_of(table) == expected
 
 
 def test_what_images_keep_is_not_counted_with_the_items(table: ItemTable) -> None:
