@@ -29,6 +29,7 @@ once more."""
 Run = tuple[int, int, int, int, int, list[Entry]]
 """Group, term, previous index and its term, commit index, entries."""
 
+_INDEX_MAX: Final = (1 << 64) - 1
 _NORMAL: Final = int(EntryKind.NORMAL)
 _HEAD: Final = Struct(">IIQQQQ")
 _ONE: Final = Struct(">IIQQQQI")
@@ -78,6 +79,8 @@ def plain_unpack_runs(data: bytes) -> list[Run]:
         at = length_at + 4 * count
         if not count or at > end:
             raise ValueError(f"a run of {count} entries in {end} bytes")
+        if prev_index > _INDEX_MAX - count:
+            raise ValueError(f"a run of {count} entries behind entry {prev_index}")
         if count == 1:  # the usual case
             start = at
             at += int.from_bytes(data[length_at:start], "big")
@@ -112,4 +115,5 @@ pack_run: Final[Callable[[int, Message], bytes]] = _chosen[0]
 """The bytes of a message with entries; b"" if it is not such a run."""
 
 unpack_runs: Final[Callable[[bytes], list[Run]]] = _chosen[1]
-"""All runs in some bytes. Raises ValueError if these are not whole runs with entries."""
+"""All runs in some bytes. Raises ValueError if these are not whole runs with entries, or
+an index has more than 64 bits."""

@@ -42,7 +42,7 @@ cdef inline Py_ssize_t item_bytes(object item) except -2:
         if not split_int(item, &is_negative, &bits):
             return -1
         return <Py_ssize_t>packed_int_bytes(is_negative, bits)
-    if PyBytes_CheckExact(item) and PyBytes_GET_SIZE(item) <= 0xFFFFFFFF:
+    if PyBytes_CheckExact(item) and PyBytes_GET_SIZE(item) <= 0xFFFFFFFFU:
         return <Py_ssize_t>packed_bytes_head(PyBytes_GET_SIZE(item)) + PyBytes_GET_SIZE(item)
     return -1
 
@@ -69,7 +69,7 @@ def pack_batch(object version, object now_ms, object wall_ms, object item_bytes_
     cdef Py_ssize_t size = 1, more, place
     cdef unsigned char *out
     cdef object command
-    if len(commands) > 0xFFFFFFFF:
+    if len(commands) > 0xFFFFFFFFU:
         return None
     for item in stamp:
         more = item_bytes(item)

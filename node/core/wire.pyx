@@ -63,6 +63,9 @@ cdef extern from "Python.h":
     list PyList_New(Py_ssize_t count)
     tuple PyTuple_New(Py_ssize_t count)
 
+# `U` makes constants of C of those beyond 31 bits: without it Cython compares Python's numbers.
+cdef uint64_t INDEX_MAX = 0xFFFFFFFFFFFFFFFFU
+
 cdef object ENTRY = _Entry
 cdef object ZERO = 0
 cdef object PACK_ANY = _Packer(autoreset=True).pack
@@ -177,6 +180,8 @@ def unpack_runs(bytes data not None):
         index = _get64(lengths + 16)
         if not count or 4 * <int64_t>count > end - at - RUN_HEAD_BYTES:
             raise ValueError(f"a run of {count} entries in {end} bytes")
+        if index > INDEX_MAX - count:
+            raise ValueError(f"a run of {count} entries behind entry {index}")
         term = _get64(lengths + 8)
         run = (_get32(lengths), term, index, _get64(lengths + 24), _get64(lengths + 32), PyList_New(0))
         entries = run[5]
@@ -224,18 +229,18 @@ cdef Py_ssize_t _measure(PyObject *value, int depth) except -2:
         if sign < 0:
             number = ~number  # As many bits as the number itself has beside its sign.
             return 1 if number < 32 else 2 if number < 0x80 else 3 if number < 0x8000 else (
-                5 if number < 0x80000000 else 9
+                5 if number < 0x80000000U else 9
             )
         return 1 if number < 0x80 else 2 if number < 0x100 else 3 if number < 0x10000 else (
-            5 if number <= 0xFFFFFFFF else 9
+            5 if number <= 0xFFFFFFFFU else 9
         )
     if PyBytes_CheckExact(value):
         size = Py_SIZE(value)
-        if size > 0xFFFFFFFF:
+        if size > 0xFFFFFFFFU:
             return -1
         return size + (2 if size < 0x100 else 3 if size < 0x10000 else 5)
     if is_sequence(value):
-        if depth == DEPTH_MAX or Py_SIZE(value) > 0xFFFFFFFF:
+        if depth == DEPTH_MAX or Py_SIZE(value) > 0xFFFFFFFFU:
             return -1
         items = PySequence_Fast_ITEMS(value)
         size = 1 if Py_SIZE(value) < 16 else 3 if Py_SIZE(value) < 0x10000 else 5
@@ -316,7 +321,7 @@ cdef inline unsigned char *_write_number(unsigned char *at, uint64_t number, int
     if bits < 0x8000:
         at[0] = kind + 1
         return _put16(at + 1, <uint32_t>number)
-    if bits < 0x80000000:
+    if bits < 0x80000000U:
         at[0] = kind + 2
         return _put32(at + 1, <uint32_t>number)
     at[0] = kind + 3
@@ -356,7 +361,7 @@ def frame_of_items(list packed not None, Py_ssize_t bytes_max):
         if not PyBytes_CheckExact(items[position]):
             raise TypeError("a packed item is not bytes")
         size += Py_SIZE(items[position])
-    if size > bytes_max or size > 0xFFFFFFFF:
+    if size > bytes_max or size > 0xFFFFFFFFU:
         return None
     cdef bytes made = PyBytes_FromStringAndSize(NULL, PEER_HEAD_BYTES + size)
     cdef unsigned char *start = bytes_at(<PyObject *>made)
@@ -400,7 +405,7 @@ def log_frame(items, uint32_t offset, uint32_t salt, Py_ssize_t bytes_max):
     if size < 0:
         packed = PACK_ANY(items)
         size = PyBytes_GET_SIZE(packed)
-    if size > bytes_max or size > 0xFFFFFFFF:
+    if size > bytes_max or size > 0xFFFFFFFFU:
         return None
     cdef bytes made = PyBytes_FromStringAndSize(NULL, LOG_HEAD_BYTES + size)
     cdef unsigned char *start = bytes_at(<PyObject *>made)

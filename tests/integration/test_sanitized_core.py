@@ -29,6 +29,7 @@ TESTS = (
     "tests/unit/node/clients/test_set_reader.py",
     "tests/unit/node/test_state_machine.py",
     "tests/unit/node/core/test_wire.py",
+    "tests/property/test_short_memory.py",
     "tests/unit/node/peers/test_codec.py",
     "tests/unit/node/wal/test_groups.py",
 )

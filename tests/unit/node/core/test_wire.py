@@ -97,6 +97,16 @@ def test_the_last_index_of_a_run_may_be_the_largest(form: Form) -> None:
 
 
 @forms
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_no_index_of_a_run_has_more_than_64_bits(form: Form, count: int) -> None:
+    prev_index = MEMBER_MAX + 1 - count
+    entries = (Entry(prev_index + 1, 7, 0, b"x"),) * count
+    data = form.pack_run(1, Append(7, prev_index, 7, 0, entries))
+    with pytest.raises(ValueError, match=f"^a run of {count} entries behind entry {prev_index}$"):
+        form.unpack_runs(data)
+
+
+@forms
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_what_is_no_run_has_no_bytes(form: Form, kind: Any) -> None:
     def packed(*entries: Entry) -> bytes:
