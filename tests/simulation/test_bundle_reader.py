@@ -18,7 +18,7 @@ def test_a_bundle_and_its_answer_are_read_as_the_messages_that_they_stand_for() 
     for group_id, count in ((1, 1), (2, 3)):
         entries = tuple(Entry(index, 7, 0, b"x" * index) for index in range(11, 11 + count))
         append = Append(7, 10, 6, 9, entries)
-        bundle.add(pack_run(group_id, append), group_id, 7, 10 + count)
+        bundle.add(pack_run(group_id, append), (group_id, 7, 10 + count))
     number, packed = bundles.close(bundle)
     reader = BundleReader()
     item = msgpack.unpackb(packed, use_list=False)
