@@ -13,7 +13,9 @@ from hypothesis import settings
 settings.register_profile("quorumcache", deadline=None)
 settings.load_profile("quorumcache")
 
-# Started under nohup, the tests would hand an ignored SIGHUP down to every node.
+# Started under nohup, or in the background of a shell, the tests would hand ignored signals down to
+# every node.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("QUORUMCACHE_COMPILED", "0")

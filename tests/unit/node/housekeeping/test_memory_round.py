@@ -387,13 +387,13 @@ def test_all_tables_are_looked_at_in_the_time_of_a_round() -> None:
 
 def test_a_group_that_has_applied_nothing_is_looked_at_in_one_round_of_many() -> None:
     world = World(led(1, HERE), led(2, HERE), led(3, HERE))
-    _, busy, untidy = world.groups.values()
+    quiet, busy, untidy = (world.groups[number] for number in (1, 2, 3))
     untidy.machine.moves = 1
     rounds = 4 * ALL_TIDY_ROUNDS
-    for _ in range(rounds * len(world.groups)):
+    for _ in range(rounds * 3):
         world.round.tidy()
         busy.applied_index += 1
-    looks = [group.machine.looks for group in world.groups.values()]
+    looks = [group.machine.looks for group in (quiet, busy, untidy)]
     assert looks == [1 + 4, rounds, rounds]
 
 
