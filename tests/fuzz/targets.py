@@ -503,7 +503,8 @@ def batch(data: bytes) -> None:
         return
     if plain is not None:
         assert plain[:4] == (batch.now_ms, batch.wall_ms, batch.item_bytes_max, len(batch.commands))
-    assert decode_batch(encode_batch(*batch)) == batch
+    # As text, since a NaN equals nothing.
+    assert repr(decode_batch(encode_batch(*batch))) == repr(batch)
 
 
 def local_state(data: bytes) -> None:
