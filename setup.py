@@ -36,7 +36,7 @@ CORE = {
     "gets": ("get_lines.c", "key_token.c", *_TABLE),
     "sets": ("set_batch.c", *_TABLE),
     "client_sets": ("set_lines.c", "key_token.c"),
-    "batches": ("pack_batch.c",),
+    "packer": (),
     "wire": ("crc32.c",),
 }
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""

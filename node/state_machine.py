@@ -74,19 +74,15 @@ class Batch(NamedTuple):
     """The leader's limit on an item, for append and prepend."""
 
 
-_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
-
-
-def _native_packer() -> Callable[[int, int, int, int, list[Command]], bytes | None] | None:
+def _packer() -> Callable[[Any], bytes]:
     try:
-        from quorumcache.node.core.batches import pack_batch
+        from quorumcache.node.core.packer import pack
     except ImportError:  # The sources run: `compiled.py` hides what was compiled.
-        return None
-    return pack_batch
+        return msgpack.Packer(autoreset=True).pack  # type: ignore[no-any-return]
+    return pack
 
 
-_pack_natively: Final = _native_packer()
-"""The same bytes, for commands of numbers and bytes; None for others."""
+_pack: Final = _packer()
 
 
 def encode_batch(
@@ -101,12 +97,7 @@ def encode_batch(
     """
     if wall_ms is None:
         wall_ms = now_ms
-    if _pack_natively is not None and isinstance(commands, list):
-        packed = _pack_natively(BATCH_VERSION, now_ms, wall_ms, item_bytes_max, commands)
-        if packed is not None:
-            return packed
-    payload: bytes = _pack((BATCH_VERSION, now_ms, wall_ms, item_bytes_max, commands))
-    return payload
+    return _pack((BATCH_VERSION, now_ms, wall_ms, item_bytes_max, commands))
 
 
 def decode_batch(payload: bytes, op_count: int = ANY_OP) -> Batch:

@@ -11,14 +11,13 @@ is C here knows nothing of Python, so it is read, checked and fuzzed by itself.
     key_token.h, key_token.c     the shard of a key
     get_lines.h, get_lines.c     gets, from the bytes of a client to those of its reply
     set_lines.h, set_lines.c     plain sets, taken apart
-    pack_batch.h, pack_batch.c   msgpack's numbers and heads
     set_batch.h, set_batch.c     plain sets, from the bytes of a log entry to their items
     crc32.h, crc32.c             the checksum of frames, by what the processor has
     items.pxd, .pyx, .pyi        `ItemTable`, `ItemImage`. Twins: store/plain_item_table.py
     gets.pxd, .pyx, .pyi         `ReadGate`, `GetRoutes`. Twins: store/read_gate.py,
                                  clients/get_routes.py
     client_sets.pyx, .pyi        `SetReader`. Twin: clients/set_reader.py
-    batches.pyx, .pyi            the bytes of log entries. Twin: msgpack, in state_machine.py
+    packer.pxd, .pyx, .pyi       msgpack of entries and items. Twin: the msgpack library
     sets.pyx, .pyi               `SetBatches`. Twin: store/set_batches.py
     wire.pyx, .pyi               runs of entries, frames between nodes and of the log. Twins:
                                  consensus/runs.py, peers/codec.py, wal/format.py, wal/groups.py

@@ -4,7 +4,7 @@ peers/codec.py, wal/format.py and wal/groups.py do in Python.
 
 What is made has its length reckoned first, and is then written in one pass. No Python code runs in
 between, so what was measured is what is written. What is read is checked against the end of the
-data before each step. A value that is not foreseen here is packed by msgpack itself.
+data before each step. Values are packed by packer.pyx.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -12,9 +12,10 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from msgpack import Packer as _Packer
-
 from quorumcache.node.consensus.values import Entry as _Entry
+from quorumcache.node.core.packer cimport (
+    measure, number_of, pack_any, put32, put64, write, write_count
+)
 
 
 cdef extern from "crc32.h" nogil:
@@ -44,16 +45,12 @@ cdef extern from *:
 cdef extern from "Python.h":
     # Of pointers, which are borrowed.
     PyObject *Py_None
-    PyObject *Py_True
-    PyObject *Py_False
     bint PyBytes_CheckExact(PyObject *value)
-    bint PyLong_Check(PyObject *value)
     bint PyLong_CheckExact(PyObject *value)
     bint PyTuple_Check(PyObject *value)
     Py_ssize_t Py_SIZE(PyObject *value)
     PyObject **PySequence_Fast_ITEMS(PyObject *value)
     PyObject *PyTuple_GET_ITEM(PyObject *value, Py_ssize_t position)
-    long long PyLong_AsLongLongAndOverflow(PyObject *value, int *overflow) except? -1
     unsigned long long PyLong_AsUnsignedLongLong(PyObject *value) except? 0xFFFFFFFFFFFFFFFF
     PyObject *PyDict_GetItemWithError(PyObject *table, PyObject *key) except? NULL
     int PyDict_SetItem(PyObject *table, PyObject *key, PyObject *value) except -1
@@ -68,7 +65,6 @@ cdef uint64_t INDEX_MAX = 0xFFFFFFFFFFFFFFFFU
 
 cdef object ENTRY = _Entry
 cdef object ZERO = 0
-cdef object PACK_ANY = _Packer(autoreset=True).pack
 
 if _Entry.__basicsize__ != tuple.__basicsize__ or _Entry.__dictoffset__:
     raise ImportError("Entry has members of its own")
@@ -80,21 +76,6 @@ cdef enum:
     RUN_BYTES_MAX = 65_536  # of consensus/runs.py
     PEER_HEAD_BYTES = 8
     LOG_HEAD_BYTES = 16
-    DEPTH_MAX = 8
-
-
-cdef inline unsigned char *_put16(unsigned char *at, uint32_t value) noexcept:
-    at[0] = <uint8_t>(value >> 8)
-    at[1] = <uint8_t>value
-    return at + 2
-
-
-cdef inline unsigned char *_put32(unsigned char *at, uint32_t value) noexcept:
-    return _put16(_put16(at, value >> 16), value)
-
-
-cdef inline unsigned char *_put64(unsigned char *at, uint64_t value) noexcept:
-    return _put32(_put32(at, <uint32_t>(value >> 32)), <uint32_t>value)
 
 
 cdef inline uint32_t _get32(const unsigned char *at) noexcept:
@@ -149,14 +130,14 @@ def pack_run(uint32_t group_id, message):
             return b""
     cdef bytes made = PyBytes_FromStringAndSize(NULL, RUN_HEAD_BYTES + 4 * count + size)
     cdef unsigned char *at = bytes_at(<PyObject *>made)
-    at = _put32(_put32(at, group_id), <uint32_t>count)
+    at = put32(put32(at, group_id), <uint32_t>count)
     for position in range(4):
-        at = _put64(at, heads[position])
+        at = put64(at, heads[position])
     cdef unsigned char *to = at + 4 * count
     for position in range(count):
         payload = PyTuple_GET_ITEM(items[position], 3)
         length = Py_SIZE(payload)
-        at = _put32(at, <uint32_t>length)
+        at = put32(at, <uint32_t>length)
         memcpy(to, bytes_at(payload), length)
         to += length
     return made
@@ -212,143 +193,6 @@ cdef inline void _give(object made, Py_ssize_t position, object item):
     PyTuple_SET_ITEM(made, position, item)
 
 
-# --- msgpack
-
-
-cdef Py_ssize_t _measure(PyObject *value, int depth) except -2:
-    """Bytes of it; -1 if it is not of numbers, bytes, truth values, None, lists and tuples."""
-    cdef Py_ssize_t size, part, position
-    cdef PyObject **items
-    cdef uint64_t number
-    cdef int sign = 0
-    if PyLong_Check(value):
-        if value == Py_True or value == Py_False:
-            return 1
-        if not _number(value, &number, &sign):
-            return -1
-        if sign < 0:
-            number = ~number  # As many bits as the number itself has beside its sign.
-            return 1 if number < 32 else 2 if number < 0x80 else 3 if number < 0x8000 else (
-                5 if number < 0x80000000U else 9
-            )
-        return 1 if number < 0x80 else 2 if number < 0x100 else 3 if number < 0x10000 else (
-            5 if number <= 0xFFFFFFFFU else 9
-        )
-    if PyBytes_CheckExact(value):
-        size = Py_SIZE(value)
-        if size > 0xFFFFFFFFU:
-            return -1
-        return size + (2 if size < 0x100 else 3 if size < 0x10000 else 5)
-    if is_sequence(value):
-        if depth == DEPTH_MAX or Py_SIZE(value) > 0xFFFFFFFFU:
-            return -1
-        items = PySequence_Fast_ITEMS(value)
-        size = 1 if Py_SIZE(value) < 16 else 3 if Py_SIZE(value) < 0x10000 else 5
-        for position in range(Py_SIZE(value)):
-            part = _measure(items[position], depth + 1)
-            if part < 0:
-                return -1
-            size += part
-        return size
-    return 1 if value == Py_None else -1
-
-
-cdef inline bint _number(PyObject *value, uint64_t *number, int *sign) except -1:
-    """The number's 64 bits, and -1 if it is below zero. False: it has more bits."""
-    cdef int overflow = 0
-    cdef long long found = PyLong_AsLongLongAndOverflow(value, &overflow)
-    sign[0] = 0
-    if not overflow:
-        number[0] = <uint64_t>found
-        sign[0] = -1 if found < 0 else 0
-        return True
-    if overflow < 0:
-        return False
-    try:
-        number[0] = PyLong_AsUnsignedLongLong(value)
-    except OverflowError:
-        return False
-    return True
-
-
-cdef unsigned char *_write(unsigned char *at, PyObject *value) except NULL:
-    """What `_measure` has measured; the end of it."""
-    cdef Py_ssize_t size, position
-    cdef PyObject **items
-    cdef uint64_t number
-    cdef int sign = 0
-    if PyLong_Check(value):
-        if value == Py_True or value == Py_False:
-            at[0] = 0xC3 if value == Py_True else 0xC2
-            return at + 1
-        _number(value, &number, &sign)
-        return _write_number(at, number, sign)
-    if PyBytes_CheckExact(value):
-        size = Py_SIZE(value)
-        if size < 0x100:
-            at[0] = 0xC4
-            at[1] = <uint8_t>size
-            at += 2
-        elif size < 0x10000:
-            at[0] = 0xC5
-            at = _put16(at + 1, <uint32_t>size)
-        else:
-            at[0] = 0xC6
-            at = _put32(at + 1, <uint32_t>size)
-        memcpy(at, bytes_at(value), size)
-        return at + size
-    if value == Py_None:
-        at[0] = 0xC0
-        return at + 1
-    items = PySequence_Fast_ITEMS(value)
-    at = _write_count(at, Py_SIZE(value))
-    for position in range(Py_SIZE(value)):
-        at = _write(at, items[position])
-    return at
-
-
-cdef inline unsigned char *_write_number(unsigned char *at, uint64_t number, int sign) noexcept:
-    cdef uint64_t bits = ~number if sign else number >> 1
-    if (number < 0x80) if not sign else (bits < 32):
-        at[0] = <uint8_t>number
-        return at + 1
-    # Below zero from 0xD0 on, otherwise from 0xCC.
-    cdef uint8_t kind = 0xD0 if sign else 0xCC
-    if bits < 0x80:
-        at[0] = kind
-        at[1] = <uint8_t>number
-        return at + 2
-    if bits < 0x8000:
-        at[0] = kind + 1
-        return _put16(at + 1, <uint32_t>number)
-    if bits < 0x80000000U:
-        at[0] = kind + 2
-        return _put32(at + 1, <uint32_t>number)
-    at[0] = kind + 3
-    return _put64(at + 1, number)
-
-
-cdef inline unsigned char *_write_count(unsigned char *at, Py_ssize_t count) noexcept:
-    if count < 16:
-        at[0] = 0x90 | <uint8_t>count
-        return at + 1
-    if count < 0x10000:
-        at[0] = 0xDC
-        return _put16(at + 1, <uint32_t>count)
-    at[0] = 0xDD
-    return _put32(at + 1, <uint32_t>count)
-
-
-def pack(value):
-    """msgpack of a value."""
-    cdef Py_ssize_t size = _measure(<PyObject *>value, 0)
-    if size < 0:
-        return PACK_ANY(value)
-    cdef bytes made = PyBytes_FromStringAndSize(NULL, size)
-    _write(bytes_at(<PyObject *>made), <PyObject *>value)
-    return made
-
-
 # --- frames between nodes
 
 
@@ -365,12 +209,12 @@ def frame_of_items(list packed not None, Py_ssize_t bytes_max):
         return None
     cdef bytes made = PyBytes_FromStringAndSize(NULL, PEER_HEAD_BYTES + size)
     cdef unsigned char *start = bytes_at(<PyObject *>made)
-    cdef unsigned char *at = _write_count(start + PEER_HEAD_BYTES, count)
+    cdef unsigned char *at = write_count(start + PEER_HEAD_BYTES, count)
     for position in range(count):
         memcpy(at, bytes_at(items[position]), Py_SIZE(items[position]))
         at += Py_SIZE(items[position])
-    _put32(start, <uint32_t>size)
-    _put32(start + 4, crc32_of(start + PEER_HEAD_BYTES, size, 0))
+    put32(start, <uint32_t>size)
+    put32(start + 4, crc32_of(start + PEER_HEAD_BYTES, size, 0))
     return made
 
 
@@ -401,24 +245,24 @@ def intact_frames(
 def log_frame(items, uint32_t offset, uint32_t salt, Py_ssize_t bytes_max):
     """See `encode_frame` of wal/format.py; None if the payload is longer than `bytes_max`."""
     cdef bytes packed = None
-    cdef Py_ssize_t size = _measure(<PyObject *>items, 0)
+    cdef Py_ssize_t size = measure(<PyObject *>items, 0)
     if size < 0:
-        packed = PACK_ANY(items)
+        packed = pack_any(items)
         size = PyBytes_GET_SIZE(packed)
     if size > bytes_max or size > 0xFFFFFFFFU:
         return None
     cdef bytes made = PyBytes_FromStringAndSize(NULL, LOG_HEAD_BYTES + size)
     cdef unsigned char *start = bytes_at(<PyObject *>made)
     if packed is None:
-        _write(start + LOG_HEAD_BYTES, <PyObject *>items)
+        write(start + LOG_HEAD_BYTES, <PyObject *>items)
     else:
         memcpy(start + LOG_HEAD_BYTES, bytes_at(<PyObject *>packed), size)
     # The first 12 bytes stand right before the payload while the checksum is reckoned.
     memcpy(start + 4, <const char *>b"QCfr", 4)
-    _put32(_put32(start + 8, offset), <uint32_t>size)
+    put32(put32(start + 8, offset), <uint32_t>size)
     cdef uint32_t checksum = crc32_of(start + 4, 12 + size, salt)
     memcpy(start, <const char *>b"QCfr", 4)
-    _put32(_put32(_put32(start + 4, offset), <uint32_t>size), checksum)
+    put32(put32(put32(start + 4, offset), <uint32_t>size), checksum)
     return made
 
 
@@ -455,10 +299,10 @@ def take_following(
         last = PyTuple_GET_ITEM(last, 0)
         if not PyLong_CheckExact(first) or not PyLong_CheckExact(last):
             return position
-        if not _number(first, &number, &sign) or sign or number < 2:
+        if not number_of(first, &number, &sign) or sign or number < 2:
             return position
         first = PyDict_GetItemWithError(<PyObject *>last_indexes, group)
-        if first == NULL or not _number(first, &before, &sign) or sign or before + 1 != number:
+        if first == NULL or not number_of(first, &before, &sign) or sign or before + 1 != number:
             return position
         PyDict_SetItem(<PyObject *>last_indexes, group, last)
         PyDict_SetItem(<PyObject *>touched, group, last)

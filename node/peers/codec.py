@@ -168,10 +168,10 @@ class Forms(NamedTuple):
 
 def _forms() -> Forms:
     try:
-        from quorumcache.node.core import wire
+        from quorumcache.node.core import packer, wire
     except ImportError:  # The sources run: `compiled.py` hides what was compiled.
         return Forms(msgpack.Packer().pack, plain_frame_of_items, plain_intact_frames)
-    return Forms(wire.pack, wire.frame_of_items, wire.intact_frames)
+    return Forms(packer.pack, wire.frame_of_items, wire.intact_frames)
 
 
 _chosen = _forms()

@@ -27,7 +27,6 @@ TESTS = (
     "tests/unit/node/store/test_set_batches.py",
     "tests/unit/node/clients/test_get_routes.py",
     "tests/unit/node/clients/test_set_reader.py",
-    "tests/unit/node/test_state_machine.py",
     "tests/unit/node/core/test_wire.py",
     "tests/property/test_short_memory.py",
     "tests/unit/node/peers/test_codec.py",
@@ -68,7 +67,6 @@ def test_the_tests_of_all_forms_pass_over_the_sanitized_core(built: Path) -> Non
     assert "ItemTable" in collected
     assert "native_gets" in collected
     assert "native_sets" in collected
-    assert "TestNativePacker" in collected
     assert "native_wire" in collected
 
 
@@ -226,20 +224,19 @@ def test_a_read_beyond_a_block_is_reported(built: Path, tmp_path: Path) -> None:
     """The check bites: with a length one too long the same kind of test fails."""
     right, wrong = "item_tail(it), it->length);", "item_tail(it), it->length + 64);"
     broken = broken_core(tmp_path, "item_block.c", f"memcpy(at, {right}", f"memcpy(at, {wrong}")
-    for name, files in MODULES.items():
-        made = tmp_path / f"{name}.so"
-        subprocess.run(
-            ["cc", "-O1", "-g", "-shared", "-fPIC", "-fsanitize=address", f"-I{broken}"]
-            + [str(broken / file) for file in files]
-            + ["-o", str(made)],
-            check=True,
-        )
+    made = tmp_path / "items.so"
+    subprocess.run(
+        ["cc", "-O1", "-g", "-shared", "-fPIC", "-fsanitize=address", f"-I{broken}"]
+        + [str(broken / file) for file in MODULES["items"]]
+        + ["-o", str(made)],
+        check=True,
+    )
     script = f"""
 import ctypes
 table = ctypes.create_string_buffer(4096)
 parts = ctypes.create_string_buffer(256)
 old = ctypes.c_void_p()
-core = ctypes.CDLL({str(tmp_path / "items.so")!r})
+core = ctypes.CDLL({str(made)!r})
 core.item_table_find.restype = ctypes.c_void_p
 core.item_table_init(table, ctypes.create_string_buffer(1 << 16), ctypes.c_uint64(1))
 packed = bytes(17) + b" 0 100\\r\\n" + b"x" * 100 + b"\\r\\n"

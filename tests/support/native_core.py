@@ -27,7 +27,7 @@ MODULES = {
     "gets": ("get_lines.c", "key_token.c", *_TABLE),
     "sets": ("set_batch.c", *_TABLE),
     "client_sets": ("set_lines.c", "key_token.c"),
-    "batches": ("pack_batch.c",),
+    "packer": (),
     "wire": ("crc32.c",),
 }
 """As in setup.py, whose test compares them. Each may use those before it."""

@@ -41,8 +41,19 @@ PLAIN = Form(
 
 FORMS = [PLAIN]
 
-wire = native("wire")
-"""The native one; None where only the sources run."""
+packer, wire = native("packer"), native("wire")
+"""The native ones; None where only the sources run."""
 
-if wire is not None:
-    FORMS.append(Form("native_wire", *(getattr(wire, name) for name in Form._fields[1:])))
+if packer is not None and wire is not None:
+    FORMS.append(
+        Form(
+            "native_wire",
+            wire.pack_run,
+            wire.unpack_runs,
+            packer.pack,
+            wire.frame_of_items,
+            wire.intact_frames,
+            wire.log_frame,
+            wire.take_following,
+        )
+    )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.errors import CommandError
 from quorumcache.node.state_machine import (
+    BATCH_VERSION,
     DIRECTORY_GROUP_ID,
     TIMED,
     decode_batch,
@@ -18,7 +19,6 @@ from quorumcache.node.state_machine import (
 )
 from quorumcache.node.store.commands import OP_COUNT, OP_EXPIRE, OP_SET
 from quorumcache.node.store.store import ShardStore
-from tests.support.native_core import native
 
 BATCH = [
     (0, 0, 0, OP_SET, b"key", b" 0 1\r\nx\r\n", -5),
@@ -41,29 +41,19 @@ simple = st.lists(numbers | texts, max_size=18).map(tuple)
 odd = st.sampled_from([1 << 63, -(1 << 63) - 1, True, None, "text", (), (1,), [1], 1.5])
 
 
-@pytest.mark.skipif(native("batches") is None, reason="only the sources run")
-class TestNativePacker:
-    """`pack_batch` of the native core writes what msgpack writes, or nothing."""
-
-    @settings(max_examples=300, deadline=None)
-    @given(numbers, st.lists(simple, max_size=20))
-    @example(0, [()] * 16)
-    @example(0, [()] * 65536)
-    @example(0, [(0,) * 65536])
-    def test_its_bytes_are_those_of_msgpack(self, number: int, commands: list[Any]) -> None:
-        native_pack: Any = native("batches")
-        packed = native_pack.pack_batch(2, number, -number - 1, 1 << 20, commands)
-        assert packed == msgpack.packb((2, number, -number - 1, 1 << 20, commands))
-
-    @given(odd, st.lists(simple, max_size=3))
-    def test_what_it_does_not_know_is_left_to_msgpack(self, what: Any, known: list[Any]) -> None:
-        native_pack: Any = native("batches")
-        assert native_pack.pack_batch(2, 1, 1, 1, [*known, (0, what), *known]) is None
-        assert native_pack.pack_batch(what, 1, 1, 1, known) is None
-        if type(what) is not tuple:
-            assert native_pack.pack_batch(2, 1, 1, 1, [*known, what]) is None
-        with pytest.raises(TypeError):
-            native_pack.pack_batch(2, 1, 1, 1, tuple(known))
+@settings(max_examples=300)
+@given(numbers, st.lists(simple, max_size=20), odd)
+@example(0, [()] * 16, 1)
+@example(0, [()] * 65536, 1)
+@example(0, [(0,) * 65536], 1)
+def test_the_bytes_of_a_batch_are_those_of_msgpack(
+    number: int, commands: list[Any], what: Any
+) -> None:
+    if type(what) is int:
+        what = str(what)  # msgpack has no such number.
+    for batch in (commands, [*commands, (0, what)], tuple(commands)):
+        expected = msgpack.packb((BATCH_VERSION, number, -number - 1, 1 << 20, batch))
+        assert encode_batch(number, batch, -number - 1, 1 << 20) == expected
 
 
 def test_a_batch_is_what_msgpack_makes_of_it() -> None:
