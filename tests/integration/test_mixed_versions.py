@@ -28,10 +28,10 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpack_sources(tmp_path_factory.mktemp("old"))
 
 
-@pytest.fixture(scope="session")
-def form_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sources of form 2."""
-    return unpack_sources(tmp_path_factory.mktemp("old"), 2)
+@pytest.fixture(scope="session", params=[2, 3])
+def recent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources of forms that read the map as it is today."""
+    return unpack_sources(tmp_path_factory.mktemp("old"), request.param)
 
 
 def run_with(cluster: Cluster, sources: Path | None, *names: str) -> None:
@@ -144,19 +144,19 @@ def test_a_mixed_cluster_survives_the_kill_of_a_node(tmp_path: Path, old: Path, 
         assert forms(cluster) == {1}
 
 
-def test_nodes_of_form_2_are_upgraded_one_by_one_and_set_back_under_load(
-    tmp_path: Path, form_2: Path
+def test_nodes_of_later_forms_are_upgraded_one_by_one_and_set_back_under_load(
+    tmp_path: Path, recent: Path
 ) -> None:
-    """They are sent entries and acknowledgements as they know them; two upgraded nodes talk in
-    bundles.
+    """They are sent entries, acknowledgements and heartbeats as they know them; two upgraded nodes
+    talk in bundles.
     """
-    with old_cluster(tmp_path, form_2) as cluster:
+    with old_cluster(tmp_path, recent) as cluster:
         for name in "abc":
             restart(cluster, name, None, f"up-{name}")
-            check_told_apart(cluster, form_2)
+            check_told_apart(cluster, recent)
         for name in "ba":
-            restart(cluster, name, form_2, f"down-{name}")
-        check_told_apart(cluster, form_2)
+            restart(cluster, name, recent, f"down-{name}")
+        check_told_apart(cluster, recent)
         assert forms(cluster) == {2}
         survivors = [node.port for node in cluster.others("c")]
         with load("killed", [node.port for node in cluster]) as writers:

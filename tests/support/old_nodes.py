@@ -1,4 +1,4 @@
-"""The code of the last nodes that knew form 1 only, or form 2 (`tests/fixtures`), to run it."""
+"""The code of the last nodes that knew no later form than 1, 2 or 3 (`tests/fixtures`)."""
 
 from __future__ import annotations
 
