@@ -38,6 +38,7 @@ CORE = {
     "client_sets": ("set_lines.c", "key_token.c"),
     "packer": (),
     "wire": ("crc32.c",),
+    "log_writer": ("log_writer_thread.c",),
 }
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""
 
@@ -67,7 +68,7 @@ ROOMS = {
         "beating bundled evicting group host installing memory_room pacing read_rounds"
         " snapshotting ticking turns"
     ),
-    "storage": "disk_worker",
+    "storage": "disk_worker log_file",
     "store": "*",
     "telemetry": "counters timings",
     "wal": "chain format groups queue wal",
@@ -102,6 +103,7 @@ HOT = """
     peers/network peers/peer
     protocol/parser protocol/responses protocol/storage_lines
     replica/beating replica/bundled replica/group replica/host replica/ticking replica/turns
+    storage/log_file
     store/effects store/eviction_queue store/item store/sessions store/store
     wal/format wal/groups wal/queue wal/wal
 """

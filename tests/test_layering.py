@@ -114,7 +114,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/clock.py": {"time": "the one place where time is read"},
     "node/storage/real_disk.py": {"*": _DISK},
     "node/storage/disk_calls.py": {"*": _DISK},
-    "node/storage/log_file.py": {"*": _DISK},
+    "node/storage/log_writer.py": {"*": _DISK},
     "node/storage/disk_worker.py": {"*": "the threads of the one place where files are touched"},
     "node/system/heap.py": {"*": "the C library's memory; the simulation has no use for it"},
     "node/system/descriptors.py": {"*": "limits of the process; used by run.py and disk_calls"},

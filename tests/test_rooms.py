@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, str] = {
     "state_machine": "errors core",
     "consensus": "core",
     # What lasts.
-    "storage": "version errors telemetry system consensus",
+    "storage": "version errors telemetry system core consensus",
     "wal": "version errors clock core consensus storage",
     "store": "errors state_machine core",
     "protocol": "state_machine store",

@@ -2,7 +2,8 @@
 
 It is part of the compiled form (`compiled.py`) and has a twin in Python for each of its classes,
 which runs without a compiler or with `QUORUMCACHE_COMPILED=0`; the same tests run over both. What
-is C here knows nothing of Python, so it is read, checked and fuzzed by itself.
+is C here knows nothing of Python, so it is read, checked and fuzzed by itself. Only the log's
+writer calls the system; the simulation has a disk of its own in its place.
 
     item_slabs.h, item_slabs.c   where the blocks of items lie
     item_block.h, item_block.c   one item: a block of memory
@@ -19,6 +20,8 @@ is C here knows nothing of Python, so it is read, checked and fuzzed by itself.
     client_sets.pyx, .pyi        `SetReader`. Twin: clients/set_reader.py
     packer.pxd, .pyx, .pyi       msgpack of entries and items. Twin: the msgpack library
     sets.pyx, .pyi               `SetBatches`. Twin: store/set_batches.py
+    log_writer_thread.h, .c      the thread that writes and syncs the log
+    log_writer.pyx, .pyi         `LogWriter`. Twin: storage/log_writer.py
     wire.pyx, .pyi               runs of entries, frames between nodes and of the log. Twins:
                                  consensus/runs.py, peers/codec.py, wal/format.py, wal/groups.py
 """

@@ -1,8 +1,8 @@
 """What is done to files, call by call: each function blocks, and raises what its error means.
 
 Errors: `DiskFull` and `OutOfResources` where nothing was kept and the same call may be made again,
-`DataDirLost` where the directory is gone, `DiskFailed` for anything else. `real_disk.py` and
-`log_file.py` call them, mostly in a thread.
+`DataDirLost` where the directory is gone, `DiskFailed` for anything else. `real_disk.py`,
+`log_file.py` and `log_writer.py` call them, mostly in a thread.
 
 Some descriptors are held in reserve (`system/descriptors.py`): when the process has run out of
 them, what is opened here takes one of those.
@@ -60,6 +60,23 @@ def open_file(path: str, flags: int) -> int:
         except OSError as error:
             if error.errno not in _NO_DESCRIPTORS or not DESCRIPTORS.give_one():
                 raise
+
+
+def create(path: str, content: bytes) -> int:
+    """A file of this content, durable with its name, and open; never half of it."""
+    temp = path + TEMP_SUFFIX
+    fd = -1
+    try:
+        fd = open_file(temp, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
+        write_all(fd, content, 0)
+        os.fsync(fd)
+        _put_in_place(temp, path)
+    except OSError as error:
+        if fd >= 0:
+            os.close(fd)
+        discard(temp)
+        raise classified(error, path) from error
+    return fd
 
 
 def space(path: str) -> DiskSpace:
@@ -146,14 +163,19 @@ def write_whole(path: str, chunks: Iterable[bytes]) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
-        os.rename(temp, path)
-        sync_dir(os.path.dirname(path))
+        _put_in_place(temp, path)
     except OSError as error:
         discard(temp)
         raise classified(error, path) from error
     except BaseException:
         discard(temp)
         raise
+
+
+def _put_in_place(temp: str, path: str) -> None:
+    """Give a synced file its name, durably."""
+    os.rename(temp, path)
+    sync_dir(os.path.dirname(path))
 
 
 def rewrite(path: str, size: int) -> None:

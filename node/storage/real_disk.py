@@ -5,7 +5,7 @@ next segment, which the log may be waiting for; one for everything else that is 
 snapshot of a gigabyte does not delay the log; one that only looks (free space, missing files) and
 one that probes, so that a disk that hangs is not waited for twice. A plain thread that waits on a
 `SimpleQueue` takes 8 microseconds per round trip and 9 of processor time; `run_in_executor` 21
-and 23.
+and 23. The log's own thread is in C where that can be (`log_writer.py`).
 
 The log's own files are in `log_file.py`, the calls to the system in `disk_calls.py`.
 """
@@ -23,6 +23,7 @@ from quorumcache.node.storage import disk_calls
 from quorumcache.node.storage.disk import DiskFile, DiskReport, DiskSpace, Done
 from quorumcache.node.storage.disk_worker import DiskWorker
 from quorumcache.node.storage.log_file import ZERO_AHEAD_BYTES, LogFile
+from quorumcache.node.storage.log_writer import new_log_writer
 from quorumcache.node.system.descriptors import DESCRIPTORS
 
 RESERVED_DESCRIPTORS = 6
@@ -40,7 +41,7 @@ class RealDisk:
         reserved_descriptors: int = RESERVED_DESCRIPTORS,
     ) -> None:
         self._zeros = bytes(zero_ahead_bytes)
-        self._log_worker = DiskWorker(loop, "quorumcache-log")
+        self._log_writer = new_log_writer(loop, zero_ahead_bytes)
         self._segment_worker = DiskWorker(loop, "quorumcache-segment")
         self._background_worker = DiskWorker(loop, "quorumcache-disk")
         self._watch_worker = DiskWorker(loop, "quorumcache-watch")
@@ -113,7 +114,7 @@ class RealDisk:
     # --- run time
 
     def create(self, path: str, header: bytes, done: Done) -> DiskFile:
-        file = LogFile(path, self._log_worker, self._zeros)
+        file = LogFile(path, self._log_writer, self._zeros)
         self._segment_worker.submit(self._by_name(lambda: file.create(header)), done)
         return file
 
@@ -183,7 +184,7 @@ class RealDisk:
         return ""
 
     def close(self) -> None:
-        self._log_worker.close()
+        self._log_writer.close()
         self._segment_worker.close()
         self._background_worker.close()
         for worker in (self._watch_worker, self._probe_worker):

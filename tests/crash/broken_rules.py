@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from quorumcache.node.storage import disk_calls
-from quorumcache.node.storage.log_file import LogFile
+from quorumcache.node.storage import disk_calls, log_writer
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.wal import segment
@@ -61,17 +60,17 @@ def _accept_any_frame(data: bytes, offset: int, salt: int) -> int:
     return end if end <= len(data) else 0
 
 
-_append = LogFile._append
+_run = log_writer._Append.run
 
 
 def _append_hard_states_unsynced(self: Any) -> None:
-    items = decode_frame(self._data, 0, len(self._data), self.path)
+    items = decode_frame(self._data, 0, len(self._data), "the log")
     memory: Any = disk_calls.os
     has_only_hard_states = all(isinstance(i, WalRecord) and not i.entries for i in items)
     if has_only_hard_states:
         memory._files.skipped.add("sync_data")
     try:
-        _append(self)
+        _run(self)
     finally:
         memory._files.skipped.discard("sync_data")
 
@@ -164,7 +163,7 @@ BROKEN_RULES = (
     BrokenRule(
         "hard_state_not_synced",
         "A hard state is synced as entries are.",
-        ((LogFile, "_append", _append_hard_states_unsynced),),
+        ((log_writer._Append, "run", _append_hard_states_unsynced),),
     ),
     BrokenRule(
         "hard_states_not_repeated",

@@ -59,10 +59,12 @@ snapshot-size = "100k"
 """Small, so that segments and snapshots come and go between two cuts."""
 
 WITHOUT_SYNC = (
-    "import os; os.fsync = os.fdatasync = lambda fd: None; "
+    "import os; os.environ['QUORUMCACHE_COMPILED'] = '0'; "
+    "os.fsync = os.fdatasync = lambda fd: None; "
     "from quorumcache.node.__main__ import main; import sys; sys.exit(main())"
 )
-"""A node that breaks the rule: it acknowledges what it has not synced."""
+"""A node that breaks the rule: it acknowledges what it has not synced. From the sources, which call
+Python for it."""
 
 
 class CannotCut(Exception):

@@ -21,8 +21,9 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
-from quorumcache.node.storage import disk_calls, log_file, real_disk
+from quorumcache.node.storage import disk_calls, log_writer, real_disk
 from quorumcache.node.storage.disk import DiskSpace, Done
+from quorumcache.node.storage.log_writer import PlainLogWriter
 from quorumcache.node.storage.real_disk import RealDisk
 from tests.crash.operations import (
     DIRECTORY,
@@ -233,7 +234,7 @@ class _MemoryPath:
 @contextlib.contextmanager
 def mounted(files: MemoryFiles) -> Iterator[None]:
     """All that touches files in node/storage works on `files` meanwhile."""
-    modules = (disk_calls, log_file, real_disk)
+    modules = (disk_calls, log_writer, real_disk)
     before = disk_calls.os
     memory = MemoryOs(files)
     for module in modules:
@@ -385,7 +386,8 @@ class RecordedDisk(RealDisk):
             self._workers.append(
                 InlineWorker(loop) if random is None else BatonWorker(loop, random)
             )
-        self._log_worker, self._segment_worker, self._background_worker = self._workers
+        log_worker, self._segment_worker, self._background_worker = self._workers
+        self._log_writer = PlainLogWriter(log_worker, zero_ahead_bytes)
 
     def mount(self) -> RecordedDisk:
         """As `FakeDisk` has it: the disk as one process sees it."""

@@ -18,7 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.native_core import MODULES, SANITIZERS, build, environment, native
+from tests.support.native_core import (
+    MODULES,
+    SANITIZERS,
+    build,
+    build_library,
+    environment,
+    native,
+)
 from tests.test_layering import ROOT
 
 TESTS = (
@@ -28,6 +35,9 @@ TESTS = (
     "tests/unit/node/clients/test_get_routes.py",
     "tests/unit/node/clients/test_set_reader.py",
     "tests/unit/node/core/test_wire.py",
+    "tests/unit/node/storage/test_log_file.py",
+    "tests/unit/node/storage/test_log_writer.py",
+    "tests/unit/node/storage/test_real_disk.py",
     "tests/property/test_short_memory.py",
     "tests/unit/node/peers/test_codec.py",
     "tests/unit/node/wal/test_groups.py",
@@ -68,6 +78,7 @@ def test_the_tests_of_all_forms_pass_over_the_sanitized_core(built: Path) -> Non
     assert "native_gets" in collected
     assert "native_sets" in collected
     assert "native_wire" in collected
+    assert "native_log_writer" in collected
 
 
 @pytest.fixture(scope="module")
@@ -249,3 +260,28 @@ core.item_pack(ctypes.c_void_p(found), out)
     done = run(built, "-c", script)
     assert done.returncode != 0
     assert "heap-buffer-overflow" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "finder"),
+    [
+        ("job->error = sync_data(calls, job->fd);", ";", "one_write_and_then_one_sync"),
+        ("} else if (was_refused", "}\n    if (was_refused", "never_called_full and 28"),
+        ("int failed = cut_back(calls, job->fd, job->start);", "int failed = 0;", "refused and 28"),
+        ("if (job == NULL) {", "if (job == NULL || writer->is_ending) {", "finishes_what"),
+    ],
+)
+def test_a_log_writer_with_a_mistake_is_found(
+    built: Path, tmp_path: Path, right: str, wrong: str, finder: str
+) -> None:
+    """No sync; a failed sync that is called full; a refusal that leaves its bytes; a thread that
+    ends with work left."""
+    broken = broken_core(tmp_path, "log_writer_thread.c", right, wrong)
+    target = shutil.copytree(built, tmp_path / "built")
+    build_library("log_writer", broken, target)
+    tests = "tests/unit/node/storage/test_log_writer.py"
+    select = ("-p", "no:cacheprovider", "-k", f"native_log_writer and {finder}")
+    whole = run(built, "-m", "pytest", "-q", tests, *select)
+    assert whole.returncode == 0, whole.stdout[-3000:]
+    done = run(target, "-m", "pytest", "-q", tests, *select)
+    assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]

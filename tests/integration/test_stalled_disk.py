@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.load import load
 from tests.support.processes import running_cluster, wait_until
+from tests.test_layering import ROOT
 
-STALLING = '''
-import os, time
-
-def stalling(sync):
-    def stall(fd):
-        """Waits as long as there is a file `stall` beside the data directory that this is of."""
-        path = os.readlink(f"/proc/self/fd/{fd}")
-        while any(os.path.exists(f"{directory}.stall") for directory in parents(path)):
-            time.sleep(0.005)
-        return sync(fd)
-    return stall
-
-def parents(path):
-    while len(path) > 1:
-        path = os.path.dirname(path)
-        yield path
-
-os.fsync, os.fdatasync = stalling(os.fsync), stalling(os.fdatasync)
-'''
+STALLING = ROOT / "tests/support/stalling_syncs.c"
 
 
+@pytest.mark.skipif(not shutil.which("cc"), reason="SKIPPED: there is no C compiler (cc)")
 def test_a_node_whose_disk_stalls_hands_its_shards_over_and_gets_them_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody sees an error, the clients of the stalled node included."""
-    hooks = tmp_path / "hooks"
-    hooks.mkdir()
-    (hooks / "sitecustomize.py").write_text(STALLING)
-    monkeypatch.setenv("PYTHONPATH", str(hooks))
+    library = str(tmp_path / "stalling.so")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, str(STALLING)], check=True)
+    monkeypatch.setenv("LD_PRELOAD", library)
     with running_cluster(tmp_path) as cluster:
         cluster.wait_balanced()
         stalled = cluster["a"]

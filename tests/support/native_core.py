@@ -29,6 +29,7 @@ MODULES = {
     "client_sets": ("set_lines.c", "key_token.c"),
     "packer": (),
     "wire": ("crc32.c",),
+    "log_writer": ("log_writer_thread.c",),
 }
 """As in setup.py, whose test compares them. Each may use those before it."""
 
@@ -56,17 +57,21 @@ def native(name: str) -> ModuleType | None:
 def build(directory: Path) -> None:
     """Make all modules there, with the sanitizers."""
     core = ROOT / "node/core"
-    include = sysconfig.get_paths()["include"]
-    flags = ["-std=c11", "-O1", "-g", "-shared", "-fPIC", *SANITIZERS]
-    for name, files in MODULES.items():
-        made = directory / f"{name}.c"
+    for name in MODULES:
         cython = [sys.executable, "-m", "cython", "-3", "-I", "src", str(core / f"{name}.pyx")]
-        cython += ["--module-name", f"quorumcache.node.core.{name}", "-o", str(made)]
+        cython += ["--module-name", f"quorumcache.node.core.{name}"]
+        cython += ["-o", str(directory / f"{name}.c")]
         subprocess.run(cython, check=True, cwd=ROOT)
-        target = directory / (name + EXTENSION_SUFFIXES[0])
-        sources = [str(made), *(str(core / file) for file in files)]
-        includes = [f"-I{include}", f"-I{core}"]
-        subprocess.run(["cc", *flags, "-w", *includes, *sources, "-o", str(target)], check=True)
+        build_library(name, core, directory)
+
+
+def build_library(name: str, core: Path, directory: Path) -> None:
+    """Of what Cython has made in a directory, and the C of a core."""
+    flags = ["-std=c11", "-O1", "-g", "-shared", "-fPIC", *SANITIZERS]
+    target = directory / (name + EXTENSION_SUFFIXES[0])
+    sources = [str(directory / f"{name}.c"), *(str(core / file) for file in MODULES[name])]
+    includes = [f"-I{sysconfig.get_paths()['include']}", f"-I{core}"]
+    subprocess.run(["cc", *flags, "-w", *includes, *sources, "-o", str(target)], check=True)
 
 
 def environment(directory: Path) -> dict[str, str]:

@@ -1,142 +1,115 @@
-"""A file of the log on this machine's disk. With its threads: test_real_disk.py."""
+"""A file of the log on this machine's disk, over each form of its writer.
+
+What is written, and how, is in test_log_writer.py; with all threads of a disk: test_real_disk.py.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from quorumcache.node.errors import DiskFailed, DiskFull
+from quorumcache.node.errors import DiskFailed, DiskFull, OutOfResources
 from quorumcache.node.storage.disk import Done
 from quorumcache.node.storage.log_file import LogFile
+from quorumcache.node.storage.log_writer import Written
+from tests.support.log_writers import FORMS, Form, opened
 
 ZEROS = bytes(8192)
 
 
-class AtOnce:
-    """In place of a worker's thread."""
-
-    def submit(self, work: Callable[[], None], done: Done) -> None:
-        error: BaseException | None = None
-        try:
-            work()
-        except Exception as raised:
-            error = raised
-        done(error)
-
-
-class Never(AtOnce):
+class Never:
     """A disk that hangs."""
 
-    def submit(self, work: Callable[[], None], done: Done) -> None:
+    def append(self, fd: int, data: bytes, start: int, filled_bytes: int, written: Written) -> None:
+        pass
+
+    def close_file(self, fd: int) -> None:
+        os.close(fd)
+
+    def close(self) -> None:
         pass
 
 
-def made(tmp_path: Path, worker: Any = None, zeros: bytes = ZEROS) -> LogFile:
-    file = LogFile(f"{tmp_path}/f", worker or AtOnce(), zeros)
-    file.create(b"header")
-    return file
+class Told(Never):
+    """A disk that ends each append as it was told."""
+
+    def __init__(self, filled_bytes: int, error: BaseException | None, was_cut: bool) -> None:
+        self.outcome = (filled_bytes, error, was_cut)
+        self.asked: list[tuple[int, int]] = []
+
+    def append(self, fd: int, data: bytes, start: int, filled_bytes: int, written: Written) -> None:
+        self.asked.append((start, filled_bytes))
+        written(*self.outcome)
 
 
 def appended(file: LogFile, data: bytes) -> BaseException | None:
     told: list[BaseException | None] = []
-    file.append(data, told.append)
+    done: Done = told.append
+    file.append(data, done)
     return told[0]
 
 
-def test_zeros_are_written_ahead_once_and_overwritten_then(tmp_path: Path) -> None:
-    file = made(tmp_path)
-    size = os.path.getsize(file.path)
-    assert size == 6 + len(ZEROS)
-    for _ in range(10):
-        assert appended(file, b"x" * 100) is None
-        assert os.path.getsize(file.path) == size, "the file did not grow"
-    for _ in range(3):
-        assert appended(file, b"y" * 3000) is None
-    assert os.path.getsize(file.path) > file.size == 6 + 1000 + 9000
-    assert os.path.getsize(file.path) % 4096 == 0, "whole blocks"
-    on_disk = Path(file.path).read_bytes()
-    assert on_disk[: file.size] == b"header" + b"x" * 1000 + b"y" * 9000
-    assert not on_disk[file.size :].strip(b"\0")
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_what_is_appended_follows_the_header(tmp_path: Path, form: Form) -> None:
+    with opened(form, tmp_path / "f", ZEROS) as log:
+        for data in (b"a" * 100, b"b" * 20_000, b"c"):
+            assert log.append(data) is None
+        expected = b"header" + b"a" * 100 + b"b" * 20_000 + b"c"
+        assert log.file.size == len(expected)
+        assert (tmp_path / "f").read_bytes()[: log.file.size] == expected
+        log.file.close()
+        log.file.close()
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_where_the_zeros_end_is_what_the_writer_said_last(tmp_path: Path) -> None:
+    writer = Told(5000, None, False)
+    file = LogFile(f"{tmp_path}/f", writer, ZEROS)
+    file.create(b"header")
+    assert appended(file, b"12345") is None
+    writer.outcome = (11, OSError(errno.ENOSPC, "full"), True)
+    assert isinstance(appended(file, b"1"), DiskFull)
+    assert appended(file, b"1") is not None
+    assert writer.asked == [(6, 6 + len(ZEROS)), (11, 5000), (11, 11)]
     file.close()
 
 
-def test_no_zeros_follow_a_long_append(tmp_path: Path) -> None:
-    file = made(tmp_path)
-    filled = os.path.getsize(file.path)
-    assert appended(file, b"x" * (len(ZEROS) // 2)) is None
-    assert os.path.getsize(file.path) == filled, "it fits into the zeros of before"
-    assert appended(file, b"y" * len(ZEROS)) is None
-    assert os.path.getsize(file.path) == file.size
-    assert appended(file, b"z") is None
-    assert os.path.getsize(file.path) > file.size, "a short one again"
-    data = b"header" + b"x" * (len(ZEROS) // 2) + b"y" * len(ZEROS) + b"z"
-    assert Path(file.path).read_bytes().rstrip(b"\0") == data
-    file.close()
-
-
-@pytest.mark.parametrize("zeros", [b"", ZEROS])
-def test_what_the_system_writes_in_part_is_written_to_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zeros: bytes
+@pytest.mark.parametrize(
+    ("error", "was_cut", "kind"),
+    [
+        (OSError(errno.ENOSPC, "No space"), True, DiskFull),
+        (OSError(errno.EDQUOT, "Quota"), True, DiskFull),
+        (OSError(errno.ENOMEM, "Memory"), True, OutOfResources),
+        (OSError(errno.ENOSPC, "No space"), False, DiskFailed),
+        (OSError(errno.EIO, "Input/output"), False, DiskFailed),
+        (MemoryError(), False, MemoryError),
+    ],
+)
+def test_what_an_error_means(
+    tmp_path: Path, error: Exception, was_cut: bool, kind: type[Exception]
 ) -> None:
-    file = made(tmp_path, zeros=zeros)
-    pwrite, pwritev = os.pwrite, os.pwritev
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:7], offset))
-    monkeypatch.setattr(os, "pwritev", lambda fd, all, offset: pwritev(fd, [all[0][:7]], offset))
-    for data in (b"in parts of seven bytes", b"exact 7", b"and once more"):
-        assert appended(file, data) is None
-    written = b"headerin parts of seven bytesexact 7and once more"
-    assert file.size == len(written)
-    assert Path(file.path).read_bytes()[: file.size] == written
-    file.close()
-
-
-@pytest.mark.parametrize("zeros", [b"", ZEROS])
-def test_an_append_without_room_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zeros: bytes
-) -> None:
-    file = made(tmp_path, zeros=zeros)
-
-    def full(fd: int, data: Any, offset: int) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", full)
-        patch.setattr(os, "pwritev", full)
-        assert isinstance(appended(file, b"z" * 10_000), DiskFull)
-    assert Path(file.path).read_bytes() == b"header"
-    assert file.size == 6
-    assert appended(file, b"again") is None
-    assert Path(file.path).read_bytes()[: file.size] == b"headeragain"
-    file.close()
-
-
-def test_a_disk_that_fails_is_never_called_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = made(tmp_path)
-
-    def failed(fd: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fdatasync", failed)
-        assert isinstance(appended(file, b"data"), DiskFailed)
+    """Full is only what was cut back; an error of the sync never is."""
+    file = LogFile(f"{tmp_path}/f", Told(6, error, was_cut), ZEROS)
+    file.create(b"header")
+    told = appended(file, b"data")
+    assert type(told) is kind
+    if isinstance(error, OSError):
+        assert str(told).startswith(f"{tmp_path}/f: {error.strerror}")
     assert file.size == 6
     file.close()
 
 
 def test_one_append_at_a_time(tmp_path: Path) -> None:
-    file = made(tmp_path, Never())
+    file = LogFile(f"{tmp_path}/f", Never(), ZEROS)
+    file.create(b"header")
     file.append(b"a", lambda error: None)
     with pytest.raises(AssertionError, match="one append at a time"):
         file.append(b"b", lambda error: None)
-    file._close()
-    fresh = LogFile(f"{tmp_path}/g", AtOnce(), ZEROS)  # type: ignore[arg-type]
+    file.close()
+    fresh = LogFile(f"{tmp_path}/g", Never(), ZEROS)
     with pytest.raises(AssertionError, match="before it was created"):
         fresh.append(b"a", lambda error: None)
 
@@ -149,5 +122,5 @@ def test_a_file_that_cannot_be_created_leaves_nothing(
 
     monkeypatch.setattr(os, "rename", failed)
     with pytest.raises(DiskFull, match="Disk quota exceeded"):
-        made(tmp_path)
+        LogFile(f"{tmp_path}/f", Never(), ZEROS).create(b"header")
     assert os.listdir(tmp_path) == []

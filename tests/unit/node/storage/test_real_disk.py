@@ -32,9 +32,11 @@ from quorumcache.node.errors import (
 )
 from quorumcache.node.storage.disk import Disk, DiskFile, Done
 from quorumcache.node.storage.identity import lock_data_dir
+from quorumcache.node.storage.log_file import ZERO_AHEAD_BYTES
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.wal import Wal, WalRecord
+from tests.support.log_writers import FORMS, Form
 
 ROOT = Path(__file__).parents[4]
 
@@ -46,9 +48,15 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
+of_each_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+
+
 @asynccontextmanager
-async def opened(**options: int) -> AsyncIterator[RealDisk]:
-    disk = RealDisk(asyncio.get_running_loop(), **options)
+async def opened(form: Form = FORMS[-1], **options: int) -> AsyncIterator[RealDisk]:
+    """With a log that makes its calls to the system by the functions of `os`."""
+    loop = asyncio.get_running_loop()
+    disk = RealDisk(loop, **options)
+    disk._log_writer = form.make(loop, options.get("zero_ahead_bytes", ZERO_AHEAD_BYTES))
     try:
         yield disk
     finally:
@@ -68,12 +76,13 @@ async def created(disk: Disk, path: str, header: bytes) -> DiskFile:
     return files[0]
 
 
+@of_each_form
 @pytest.mark.parametrize("zero_ahead_bytes", [0, 4096, 256 << 10])
 def test_appends_follow_the_header_and_zeros_follow_them(
-    tmp_path: Path, zero_ahead_bytes: int
+    tmp_path: Path, zero_ahead_bytes: int, form: Form
 ) -> None:
     async def main() -> None:
-        async with opened(zero_ahead_bytes=zero_ahead_bytes) as disk:
+        async with opened(form, zero_ahead_bytes=zero_ahead_bytes) as disk:
             file = await created(disk, f"{tmp_path}/f", b"header")
             expected = b"header"
             for size in (1, 100, 5000, 4096, 1, 300_000, 7):
@@ -157,12 +166,13 @@ def failing(code: int) -> Callable[..., int]:
     return fail
 
 
+@of_each_form
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_full_disk_cuts_back_and_allows_another_try(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, form: Form
 ) -> None:
     async def main() -> None:
-        async with opened(zero_ahead_bytes=0) as disk:
+        async with opened(form, zero_ahead_bytes=0) as disk:
             file = await created(disk, f"{tmp_path}/f", b"header")
             write = os.pwrite
 
@@ -183,12 +193,13 @@ def test_full_disk_cuts_back_and_allows_another_try(
     run(main)
 
 
+@of_each_form
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 def test_failed_sync_is_a_failure_whatever_its_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, form: Form
 ) -> None:
     async def main() -> None:
-        async with opened() as disk:
+        async with opened(form) as disk:
             file = await created(disk, f"{tmp_path}/f", b"header")
             monkeypatch.setattr(os, "fdatasync", failing(code))
             error = await outcome(lambda done: file.append(b"data", done))
@@ -198,9 +209,12 @@ def test_failed_sync_is_a_failure_whatever_its_reason(
     run(main)
 
 
-def test_failed_write_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@of_each_form
+def test_failed_write_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Form
+) -> None:
     async def main() -> None:
-        async with opened() as disk:
+        async with opened(form) as disk:
             file = await created(disk, f"{tmp_path}/f", b"header")
             monkeypatch.setattr(os, "pwrite", failing(errno.EIO))
             monkeypatch.setattr(os, "pwritev", failing(errno.EIO))
@@ -229,7 +243,10 @@ def test_failed_create_and_replace_leave_nothing(
     run(main)
 
 
-def test_order_of_writes_and_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@of_each_form
+def test_order_of_writes_and_syncs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Form
+) -> None:
     """No test can pull the plug on the real disk; so this holds on to what it asks the kernel."""
     calls: list[str] = []
 
@@ -252,7 +269,7 @@ def test_order_of_writes_and_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return taken
 
     async def main() -> None:
-        async with opened(zero_ahead_bytes=8192) as disk:
+        async with opened(form, zero_ahead_bytes=8192) as disk:
             file = await created(disk, f"{tmp_path}/f", b"header")
             assert since() == ["pwrite", "fsync", "rename", "fsync dir"]
             await outcome(lambda done: file.append(bytes(100), done))
@@ -443,6 +460,7 @@ import asyncio, sys
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.errors import DataDirLocked
 from quorumcache.node.storage.identity import lock_data_dir
+from quorumcache.node.storage.log_file import ZERO_AHEAD_BYTES
 loop = asyncio.new_event_loop()
 disk = RealDisk(loop)
 try:
@@ -490,7 +508,8 @@ def record(index: int) -> WalRecord:
     return WalRecord(1, HardState(1, 1), (Entry(index, 1, 0, b"x" * 100),))
 
 
-def test_log_and_snapshots_on_real_files(tmp_path: Path) -> None:
+@of_each_form
+def test_log_and_snapshots_on_real_files(tmp_path: Path, form: Form) -> None:
     directory = f"{tmp_path}/wal"
 
     def open_wal(disk: Disk) -> tuple[Wal, list[int], SnapshotStore]:
@@ -507,7 +526,7 @@ def test_log_and_snapshots_on_real_files(tmp_path: Path) -> None:
         return wal, [entry.index for entry in groups[1].entries] if groups else [], store
 
     async def main() -> None:
-        async with opened() as disk:
+        async with opened(form) as disk:
             wal, recovered, store = open_wal(disk)
             assert recovered == []
             for index in range(1, 101):
@@ -522,7 +541,7 @@ def test_log_and_snapshots_on_real_files(tmp_path: Path) -> None:
                 await outcome(lambda done: disk.unlink(f"{tmp_path}/none", done))
             await wal.close()
         assert len(os.listdir(directory)) < 5
-        async with opened() as disk:
+        async with opened(form) as disk:
             _, recovered, store = open_wal(disk)
             assert recovered == list(range(91, 101))
             assert store.load_all() == {1: Snapshot(meta, b"state")}
@@ -531,7 +550,7 @@ def test_log_and_snapshots_on_real_files(tmp_path: Path) -> None:
         data = bytearray(damaged.read_bytes())
         data[140] ^= 1
         damaged.write_bytes(data)
-        async with opened() as disk:
+        async with opened(form) as disk:
             with pytest.raises(WalCorrupt) as told:
                 open_wal(disk)
             assert told.value.file == str(damaged)
