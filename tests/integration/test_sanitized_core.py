@@ -28,6 +28,7 @@ TESTS = (
     "tests/unit/node/clients/test_get_routes.py",
     "tests/unit/node/clients/test_set_reader.py",
     "tests/unit/node/core/test_wire.py",
+    "tests/unit/node/system/test_senders.py",
     "tests/property/test_short_memory.py",
     "tests/unit/node/peers/test_codec.py",
     "tests/unit/node/wal/test_groups.py",
