@@ -33,6 +33,7 @@ LIBRARY = "quorumcache.node.native"
 _TABLE = ("item_slabs.c", "item_block.c", "item_index.c", "item_table.c")
 CORE = {
     "items": _TABLE,
+    "senders": (),
     "gets": ("get_lines.c", "key_token.c", *_TABLE),
     "sets": ("set_batch.c", *_TABLE),
     "client_sets": ("set_lines.c", "key_token.c"),

@@ -142,6 +142,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/peers/link.py": {"socket": "constants: TCP_NODELAY"},
     "node/system/kernel_timing.py": {"socket": "options of TCP, set on what the loop opened"},
     "node/clients/watch.py": {"socket": "constants: SO_KEEPALIVE"},
+    "node/system/senders.py": {"os": "writes to the socket of a transport that it was given"},
     "node/system/listeners.py": {"socket": "constants: AI_PASSIVE"},
     "node/system/port_holder.py": {"*": "asks Linux who has a port, when a node cannot start"},
     "node/system/unix_sockets.py": {"*": "Unix sockets are files; the simulation has none"},

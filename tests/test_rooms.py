@@ -39,9 +39,9 @@ MAY_IMPORT: dict[str, str] = {
     "cluster_time": "clock",
     "settings": "errors",
     "telemetry": "",
-    "system": "errors alarms telemetry",
-    # What decides: pure.
     "core": "",  # C and Cython, which nothing here reads; of the node it knows `TIMED` and `Entry`.
+    "system": "errors alarms telemetry core",
+    # What decides: pure.
     "state_machine": "errors core",
     "consensus": "core",
     # What lasts.

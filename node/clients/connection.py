@@ -26,6 +26,7 @@ from quorumcache.node.protocol.meta_lines import GetFlags
 from quorumcache.node.protocol.parser import Parser
 from quorumcache.node.protocol.requests import Get, MetaGet, Quit, Request
 from quorumcache.node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
+from quorumcache.node.system.senders import Sender, sender_of
 from quorumcache.node.telemetry.logs import event, get_logger
 
 log = get_logger("server")
@@ -54,6 +55,7 @@ class MemcachedConnection(asyncio.Protocol):
         "_parser",
         "_reading_paused",
         "_routes",
+        "_sender",
         "_transport",
         "conversation",
         "number",
@@ -78,6 +80,8 @@ class MemcachedConnection(asyncio.Protocol):
         self._parser = Parser(context.item_bytes_max, context.value_limits)
         self._transport: asyncio.Transport | None = None
         """While it is read and written to. `replies.is_open` says the same."""
+        self._sender: Sender | None = None
+        """What the transport is written to by, as long as it is."""
         self._closed: asyncio.Transport | None = None
         """The transport once it was closed: it lives until the client has read everything."""
         self.watch = Watch(watched_ns)
@@ -96,14 +100,14 @@ class MemcachedConnection(asyncio.Protocol):
         keep_alive(made)
         if self._owner.admit(self):
             self._transport = made
+            self._sender = sender_of(made)
             self.replies.is_open = True
         else:
             made.write(TOO_MANY_CONNECTIONS_LINE)
             made.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._closed = None
+        self._transport = self._closed = self._sender = None
         self.conversation.lost()
         self._owner.left(self)
 
@@ -146,7 +150,7 @@ class MemcachedConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         transport = self._transport or self._closed
-        self._transport = self._closed = None
+        self._transport = self._closed = self._sender = None
         self.replies.is_open = False
         if transport is not None:
             transport.abort()
@@ -202,13 +206,8 @@ class MemcachedConnection(asyncio.Protocol):
             return ""  # It loses lines instead.
         if replies.is_paused and transport is not None:
             waiting = transport.get_write_buffer_size()
-        is_idle = not (
-            replies.slots
-            or conversation.order.lanes
-            or conversation.backlog
-            or replies.out
-            or waiting
-        )
+        lanes = conversation.order.lanes
+        is_idle = not (replies.slots or lanes or conversation.backlog or replies.out or waiting)
         return self.watch.look(now_ns, waiting, is_idle, slow_ns, idle_ns)
 
     def stalled_ns(self, now_ns: int) -> int:
@@ -362,7 +361,7 @@ class MemcachedConnection(asyncio.Protocol):
             return
         joined = data[0] if len(data) == 1 else b"".join(data)
         self._counters.bytes_written += len(joined)
-        self._transport.write(joined)  # type: ignore[union-attr]
+        self._sender.write(joined)  # type: ignore[union-attr]
 
     def _execute(self, requests: list[Request]) -> None:
         """Run requests until one has to wait; the rest goes to the backlog."""
@@ -424,7 +423,7 @@ class MemcachedConnection(asyncio.Protocol):
                 self._flush()
         if conversation.closing:
             if not replies.slots and not replies.out:
-                self._transport, self._closed = None, transport
+                self._transport, self._sender, self._closed = None, None, transport
                 replies.is_open = False
                 transport.close()
         elif (
@@ -439,12 +438,12 @@ class MemcachedConnection(asyncio.Protocol):
     def _flush(self) -> None:
         """Hand replies to the transport until it has enough."""
         replies = self.replies
-        transport = self._transport
-        if transport is None:
+        sender = self._sender
+        if sender is None:
             replies.out.clear()
             return
         counters = self._counters
         while replies.out and not replies.is_paused:
             data = replies.next_chunk()
             counters.bytes_written += len(data)
-            transport.write(data)
+            sender.write(data)

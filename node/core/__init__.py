@@ -17,6 +17,7 @@ writer calls the system; the simulation has a disk of its own in its place.
     items.pxd, .pyx, .pyi        `ItemTable`, `ItemImage`. Twins: store/plain_item_table.py
     gets.pxd, .pyx, .pyi         `ReadGate`, `GetRoutes`. Twins: store/read_gate.py,
                                  clients/get_routes.py
+    senders.pxd, .pyx, .pyi      `Sender`: the one that knows of sockets. Twin: system/senders.py
     client_sets.pyx, .pyi        `SetReader`. Twin: clients/set_reader.py
     packer.pxd, .pyx, .pyi       msgpack of entries and items. Twin: the msgpack library
     sets.pyx, .pyi               `SetBatches`. Twin: store/set_batches.py

@@ -38,6 +38,7 @@ TESTS = (
     "tests/unit/node/storage/test_log_file.py",
     "tests/unit/node/storage/test_log_writer.py",
     "tests/unit/node/storage/test_real_disk.py",
+    "tests/unit/node/system/test_senders.py",
     "tests/property/test_short_memory.py",
     "tests/unit/node/peers/test_codec.py",
     "tests/unit/node/wal/test_groups.py",

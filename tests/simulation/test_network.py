@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from quorumcache.node.system.senders import sender_of
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network, NetworkConfig
 from tests.simulation.process import Process
@@ -335,3 +336,32 @@ def test_the_same_seed_gives_the_same_trace():
 
     assert run(3) == run(3)
     assert run(3) != run(4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sender_sends_all_in_order_however_little_is_taken_at_once(
+    loop: VirtualLoop, seed: int
+) -> None:
+    """As sockets do, it takes a part of some pieces, and nothing once the window is full."""
+    pair = Pair(loop, window_bytes=1500)
+    near = pair.connect()
+    pair.wait(1)
+    random = Random(seed)
+    sender = sender_of(near.transport)
+    sent, taken_of = b"", {"all": 0, "a part": 0, "nothing": 0}
+    while min(taken_of.values()) < 5:
+        piece = random.randbytes(random.randrange(1, 200))
+        sent += piece
+        taken = 0
+        if random.random() < 0.5:
+            taken = sender.try_write(piece)
+            taken_of["all" if taken == len(piece) else "a part" if taken else "nothing"] += 1
+        if taken < len(piece):
+            sender.write(piece[taken:])
+        if random.random() < 0.3:
+            pair.wait(random.random() / 100)
+    near.transport.close()
+    assert sender.try_write(b"x") == 0
+    pair.wait(10)
+    assert pair.accepted[0].data == sent
+    assert pair.accepted[0].eof

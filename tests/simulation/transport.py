@@ -7,6 +7,10 @@ The window bounds what was taken from a transport and not yet read by its peer, 
 stops makes the writer's transport buffer fill and its `pause_writing` be called, as with a socket.
 Bytes beyond the window live in the writing process and die with it; bytes in flight belong to the
 network.
+
+`try_write` is what a socket takes at once (`node/system/senders.py`): all, a part or nothing, by a
+rule of what was offered so far. A part goes on the wire with the rest, which has to follow at
+once: so the wire carries the same pieces as if all had been taken.
 """
 
 from __future__ import annotations
@@ -62,6 +66,7 @@ class VirtualTransport(asyncio.Transport):
                 "sockname": sockname,
                 "peername": peername,
                 "socket": FakeSocket(sockname, peername),
+                "try_write": self.try_write,
             }
         )
         self.network = network
@@ -79,6 +84,8 @@ class VirtualTransport(asyncio.Transport):
         # Outgoing side.
         self._buffer: deque[bytes] = deque()
         self._buffer_bytes = 0
+        self._offered_bytes = 0  # to `try_write`
+        self._part = b""  # taken by it, with a rest that has to follow
         self._unread_bytes = 0  # taken from this end, not yet read by the peer
         self.taken_ns = 0  # when bytes left the buffer last, or it was empty last
         self.room_ns: int | None = 0  # since when the window has had room; None: it is full
@@ -114,6 +121,24 @@ class VirtualTransport(asyncio.Transport):
 
     # -- writing -----------------------------------------------------------------------------------
 
+    def try_write(self, data: bytes) -> int:
+        """See the module; how many bytes were taken."""
+        is_over = self._closing or self._lost or self._eof_wanted
+        assert not is_over, "sent after the end"
+        assert not self._buffer, "sent past what waits"
+        if self._part or self._is_dead():
+            return 0
+        self._offered_bytes += len(data)
+        likes = (0, len(data) // 2, len(data) - 1)
+        turn = self._offered_bytes % 16
+        count = likes[turn] if turn < len(likes) else len(data)
+        count = max(0, min(count, self.network.window_bytes - self._unread_bytes))
+        if count == len(data):
+            self.write(data)
+        else:
+            self._part = data[:count]
+        return count
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__}")
@@ -121,7 +146,8 @@ class VirtualTransport(asyncio.Transport):
             raise RuntimeError("Cannot call write() after write_eof()")
         if self._closing or self._lost or not data or self._is_dead():
             return
-        data = bytes(data)
+        data = self._part + bytes(data)
+        self._part = b""
         if self.network.tap is not None:
             self.network.tap(self, data)
         if not self._buffer:

@@ -24,6 +24,7 @@ VARIABLE = "SANITIZED_CORE"
 _TABLE = ("item_slabs.c", "item_block.c", "item_index.c", "item_table.c")
 MODULES = {
     "items": _TABLE,
+    "senders": (),
     "gets": ("get_lines.c", "key_token.c", *_TABLE),
     "sets": ("set_batch.c", *_TABLE),
     "client_sets": ("set_lines.c", "key_token.c"),

@@ -25,7 +25,8 @@ INTERPRETED = """
     clients/admin_words clients/get_routes clients/operator_words clients/set_reader clock
     errors founding/introduction peers/datagrams peers/dialer peers/founding_frames
     peers/handshake peers/line_log peers/listener peers/proofs storage/disk storage/log_writer
-    storage/start_record storage/starts system/kernel_timing system/tasks telemetry/logs version
+    storage/start_record storage/starts system/kernel_timing system/senders system/tasks
+    telemetry/logs version
     wal/newest wal/recovery wal/segment
 """
 """What compiled modules import, and is not compiled: errors, constants, protocols, what starts and

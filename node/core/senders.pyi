@@ -1,0 +1,9 @@
+from collections.abc import Callable
+from typing import Any
+
+class Sender:
+    def __init__(
+        self, transport: Any, endpoint: Any, takes: Callable[[bytes], int] | None
+    ) -> None: ...
+    def try_write(self, data: bytes) -> int: ...
+    def write(self, data: bytes | memoryview) -> None: ...
