@@ -70,9 +70,10 @@ cdef class SetBatches:
             return None
         runs = []
         for i in range(batch.run_count):
-            runs.append(
-                (batch.runs[i].session, batch.runs[i].first, batch.runs[i].count, batch.runs[i].floor)
-            )
+            runs.append(batch.runs[i].session)
+            runs.append(batch.runs[i].first)
+            runs.append(batch.runs[i].count)
+            runs.append(batch.runs[i].floor)
         return batch.now_ms, batch.wall_ms, batch.item_bytes_max, batch.count, batch.has_ends, runs
 
     def place(
