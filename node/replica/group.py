@@ -27,7 +27,7 @@ from quorumcache.node.consensus.values import (
     SnapshotSource,
 )
 from quorumcache.node.replica.evicting import EvictingGroup, EvictingHost, make_room
-from quorumcache.node.replica.proposed import Proposed
+from quorumcache.node.replica.proposed import Proposed, apply_payload
 from quorumcache.node.replica.read_rounds import ReadRounds
 from quorumcache.node.state_machine import (
     NOT_USUAL,
@@ -35,7 +35,6 @@ from quorumcache.node.state_machine import (
     ReadWaiter,
     StateMachine,
     Waiter,
-    batch_fields,
     encode_batch,
 )
 
@@ -295,8 +294,9 @@ class ReplicaGroup(EvictingGroup):
                 waiter.on_refused(why)
             return why
         waiters = [item[1] for item in batch]
+        kept = None if self.machine.is_usual(commands[0]) else commands
         self._proposed[index] = Proposed(
-            self.log.term, now_ms, commands, wall_ms, item_bytes_max, waiters, size, growth
+            self.log.term, now_ms, kept, wall_ms, item_bytes_max, waiters, size, growth
         )
         self.growing_bytes += growth
         return ""
@@ -355,16 +355,13 @@ class ReplicaGroup(EvictingGroup):
                     continue
                 before = machine.bytes_used
                 if proposed is not None:
-                    results = proposed.apply_to(machine, index)
+                    results = proposed.apply_to(machine, index, payload)
                     self.host.bytes_used += machine.bytes_used - before
                     self._inflight_bytes -= proposed.size
                     self.growing_bytes -= proposed.growth
                     proposed.answer(results)
                 else:
-                    found_ms, decoded, found_wall_ms, found_bytes_max = batch_fields(
-                        payload, machine.op_count
-                    )
-                    machine.apply(index, found_ms, decoded, found_wall_ms, found_bytes_max)
+                    apply_payload(machine, index, payload)
                     self.host.bytes_used += machine.bytes_used - before
                     is_new = True
             elif proposed is not None:

@@ -259,6 +259,10 @@ class ShardStore(ShardState):
                 self.expiry.push(ends_ms, key, items.expiring, now_ms)
         return growth
 
+    def is_usual(self, command: Command) -> bool:
+        """See `StateMachine.is_usual`."""
+        return bool(command[OP] == OP_SET)
+
     def _apply_once(self, command: Command, now_ms: int) -> Result:
         """Run a command of a session unless it was answered before (Raft thesis 6.3)."""
         session: int = command[SESSION]

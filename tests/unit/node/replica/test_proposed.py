@@ -4,13 +4,13 @@ own answer.
 
 import pytest
 
-from quorumcache.node.replica.proposed import Proposed
-from quorumcache.node.state_machine import Result, StateMachine, batch_fields, encode_batch
+from quorumcache.node.replica.proposed import Proposed, apply_payload
+from quorumcache.node.state_machine import Result, encode_batch
 from quorumcache.node.store.commands import OP_DELETE, OP_SET, OP_TOUCH
 from quorumcache.node.store.results import DELETED, NOT_FOUND, STORED
 from quorumcache.node.store.store import ShardStore
 
-COMMANDS = [
+COMMANDS: list[tuple[object, ...]] = [
     (0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 9),
     (0, 0, 0, OP_DELETE, b"k"),
     (0, 0, 0, OP_TOUCH, b"k", 9),
@@ -31,21 +31,22 @@ class Waiter:
         self.heard.append("lost")
 
 
-def proposed(waiters: list[Waiter]) -> Proposed:
-    return Proposed(3, 5000, COMMANDS, 7000, 1 << 20, list(waiters), 90, 100)
+PAYLOAD = encode_batch(5000, COMMANDS, 7000, 1 << 20)
 
 
-def test_it_runs_as_its_bytes_do() -> None:
+def proposed(
+    waiters: list[Waiter], commands: list[tuple[object, ...]] | None = COMMANDS
+) -> Proposed:
+    return Proposed(3, 5000, commands, 7000, 1 << 20, list(waiters), 90, 100)
+
+
+@pytest.mark.parametrize("commands", [COMMANDS, None])
+def test_it_runs_as_its_bytes_do(commands: list[tuple[object, ...]] | None) -> None:
     waiters = [Waiter(), Waiter(), Waiter()]
-    entry = proposed(waiters)
-    machine: StateMachine = ShardStore()
-    results = entry.apply_to(machine, 1)
+    machine, other = ShardStore(), ShardStore()
+    results = proposed(waiters, commands).apply_to(machine, 1, PAYLOAD)
     assert results == [STORED, DELETED, NOT_FOUND]
-    other = ShardStore()
-    now_ms, commands, wall_ms, limit = batch_fields(
-        encode_batch(5000, COMMANDS, 7000, 1 << 20), machine.op_count
-    )
-    assert other.apply(1, now_ms, commands, wall_ms, limit) == results
+    assert apply_payload(other, 1, PAYLOAD) == results
     assert machine.digest() == other.digest()
     assert (machine.last_now_ms, machine.last_wall_ms) == (5000, 7000)
 
