@@ -66,7 +66,7 @@ ROOMS = {
     ),
     "protocol": "*",
     "replica": (
-        "beating bundled evicting group host installing memory_room pacing read_rounds"
+        "beating bundled evicting group host installing memory_room pacing proposed read_rounds"
         " snapshotting ticking turns"
     ),
     "storage": "disk_worker log_file",
@@ -103,7 +103,8 @@ HOT = """
     peers/beats peers/codec peers/consensus_items peers/consensus_transport peers/items peers/link
     peers/network peers/peer
     protocol/parser protocol/responses protocol/storage_lines
-    replica/beating replica/bundled replica/group replica/host replica/ticking replica/turns
+    replica/beating replica/bundled replica/group replica/host replica/proposed replica/ticking
+    replica/turns
     storage/log_file
     store/effects store/eviction_queue store/item store/sessions store/store
     wal/format wal/groups wal/queue wal/wal

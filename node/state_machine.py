@@ -208,6 +208,11 @@ class StateMachine:
         """
         return NOT_USUAL
 
+    def is_usual(self, command: Command) -> bool:
+        """Whether `apply_usual` is likely to take a batch that begins with this command. Then
+        nobody keeps its commands until it is applied: its bytes are there."""
+        return False
+
     @property
     def bytes_used(self) -> int:
         """What the state takes by the same count on all replicas; without its tables."""

@@ -98,8 +98,7 @@ class RequestOrder:
     def ended(self, lane: GroupLane, is_write: bool) -> None:
         """An operation has its outcome: start what waited for it."""
         lane.ended(is_write, lane.waiting is not None and self._context.leads(lane.group_id))
-        if not (lane.reads or lane.writes or lane.waiting):
-            self.lanes.pop(lane.group_id, None)
+        self._leave(lane)
 
     def busy(self) -> dict[int, Any]:
         """The groups, as keys, with requests under way that a get must not overtake."""

@@ -137,12 +137,7 @@ uint32_t segment_find(const segment *s, const unsigned char *key, size_t length,
     }
 }
 
-void segment_warm_slot(const segment *s, uint64_t hash)
-{
-    __builtin_prefetch(&s->slots[home_of(hash >> TAG_SHIFT << TAG_SHIFT, s->size)]);
-}
-
-void segment_warm_item(const segment *s, uint64_t hash)
+static void warm_item(const segment *s, uint64_t hash)
 {
     uint64_t tag = hash >> TAG_SHIFT, slot;
     uint32_t at = home_of(tag << TAG_SHIFT, s->size);
@@ -156,6 +151,21 @@ void segment_warm_item(const segment *s, uint64_t hash)
         if (++at == s->size)
             at = 0;
     }
+}
+
+void item_index_warm(const item_index *x, uint64_t hash, warm_step step)
+{
+    if (step == WARM_ENTRY) {
+        __builtin_prefetch(&x->directory[hash & (((uint64_t)1 << x->depth) - 1)]);
+        return;
+    }
+    const segment *s = item_index_segment(x, hash);
+    if (step == WARM_SEGMENT)
+        __builtin_prefetch(s);
+    else if (step == WARM_SLOT)
+        __builtin_prefetch(&s->slots[home_of(hash >> TAG_SHIFT << TAG_SHIFT, s->size)]);
+    else
+        warm_item(s, hash);
 }
 
 item *segment_item(const segment *s, uint32_t slot) { return s->slots[slot] ? address_of(s->slots[slot]) : NULL; }

@@ -43,10 +43,11 @@ segment *item_index_segment(const item_index *index, uint64_t hash);
 /* The slot of a key in the segment of its hash; `size` of the segment if there is none. */
 uint32_t segment_find(const segment *segment, const unsigned char *key, size_t length, uint64_t hash);
 item *segment_item(const segment *segment, uint32_t slot); /* NULL: the slot is free */
-/* Fetch into the processor's cache, without waiting for it: where a hash is looked up first; and the item that is
-probably found there. Hints: nothing depends on them. */
-void segment_warm_slot(const segment *segment, uint64_t hash);
-void segment_warm_item(const segment *segment, uint64_t hash);
+/* What a look-up of a hash reads, one after the other. */
+typedef enum { WARM_ENTRY, WARM_SEGMENT, WARM_SLOT, WARM_ITEM } warm_step;
+/* Fetch into the processor's cache what a step names; it finds its way by what the step before has fetched. Waits for
+nothing if something else is done between two steps. A hint: nothing depends on it. */
+void item_index_warm(const item_index *index, uint64_t hash, warm_step step);
 
 /* The segment of a hash, not shared; `with_room`: for one more item. NULL: no memory. */
 segment *item_index_own(item_index *index, uint64_t hash);

@@ -130,12 +130,10 @@ item *item_table_find(const item_table *t, const unsigned char *key, size_t leng
     return at < s->size ? segment_item(s, at) : NULL;
 }
 
-void item_table_warm(const item_table *t, const uint64_t *hashes, unsigned count)
+void item_table_warm(const item_table *t, const uint64_t *hashes, unsigned count, warm_step step)
 {
     for (unsigned i = 0; i < count; i++)
-        segment_warm_slot(item_index_segment(&t->index, hashes[i]), hashes[i]);
-    for (unsigned i = 0; i < count; i++)
-        segment_warm_item(item_index_segment(&t->index, hashes[i]), hashes[i]);
+        item_index_warm(&t->index, hashes[i], step);
 }
 
 static void retire(item_table *t, item *it)

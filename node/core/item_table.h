@@ -51,8 +51,8 @@ void item_table_free(item_table *table);
 
 item *item_table_find(const item_table *table, const unsigned char *key, size_t length);
 
-/* These hashes are going to be looked up, and their items changed: a hint. */
-void item_table_warm(const item_table *table, const uint64_t *hashes, unsigned count);
+/* These hashes are going to be looked up, and their items changed (`item_index_warm`). */
+void item_table_warm(const item_table *table, const uint64_t *hashes, unsigned count, warm_step step);
 
 /* Place an item. A new one goes to the end of SMALL; another one of the same key keeps its place, or goes
 to the end of MAIN if it was PLANNED. `old` gets the item that was replaced, if its value is in pieces

@@ -17,9 +17,27 @@ cdef extern from *:
     """
     #define is_sequence(value) (PyTuple_Check(value) || PyList_Check(value))
     #define bytes_at(value) ((unsigned char *)PyBytes_AS_STRING(value))
+
+    /* A number from 0 to 2^64 - 1, which most are, without a call. False: it may be another. */
+    static inline int usual_number(PyObject *value, unsigned long long *number)
+    {
+    #if PY_VERSION_HEX < 0x030C0000 && PYLONG_BITS_IN_DIGIT == 30
+        const digit *digits = ((PyLongObject *)value)->ob_digit;
+        Py_ssize_t size = Py_SIZE(value);
+        if ((size_t)size > 3 || (size == 3 && digits[2] >> 4))
+            return 0;
+        *number = 0;
+        while (size-- > 0)
+            *number = *number << 30 | digits[size];
+        return 1;
+    #else
+        return 0;
+    #endif
+    }
     """
     bint is_sequence(PyObject *value)
     unsigned char *bytes_at(PyObject *value)
+    bint usual_number(PyObject *value, unsigned long long *number)
 
 cdef extern from "Python.h":
     # Of pointers, which are borrowed.
@@ -86,8 +104,13 @@ cdef Py_ssize_t measure(PyObject *value, int depth) except -2:
 cdef bint number_of(PyObject *value, uint64_t *number, int *sign) except -1:
     """The number's 64 bits, and -1 if it is below zero. False: it has more bits."""
     cdef int overflow = 0
-    cdef long long found = PyLong_AsLongLongAndOverflow(value, &overflow)
+    cdef long long found
+    cdef unsigned long long usual
     sign[0] = 0
+    if usual_number(value, &usual):
+        number[0] = usual
+        return True
+    found = PyLong_AsLongLongAndOverflow(value, &overflow)
     if not overflow:
         number[0] = <uint64_t>found
         sign[0] = -1 if found < 0 else 0

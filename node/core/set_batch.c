@@ -140,10 +140,9 @@ bool set_batch_read(const unsigned char *payload, size_t length, const item_tabl
     if (!set_batch_open(payload, length, batch))
         return false;
     const unsigned char *at = batch->commands, *end = payload + length;
-    uint64_t hashes[WARM_MAX];
-    unsigned warm = 0;
     batch->has_ends = false;
     batch->run_count = 0;
+    batch->warm = 0;
     for (uint64_t i = 0; i < batch->count; i++) {
         plain_set set;
         at = plain_set_read(at, end, &set);
@@ -151,10 +150,12 @@ bool set_batch_read(const unsigned char *payload, size_t length, const item_tabl
             return false;
         if (set.exptime)
             batch->has_ends = true;
-        if (warm < WARM_MAX)
-            hashes[warm++] = item_index_hash(&table->index, set.key, set.key_length);
+        if (batch->warm < WARM_MAX) {
+            uint64_t hash = item_index_hash(&table->index, set.key, set.key_length);
+            item_index_warm(&table->index, hash, WARM_ENTRY);
+            batch->hashes[batch->warm++] = hash;
+        }
     }
-    item_table_warm(table, hashes, warm);
     return at == end;
 }
 

@@ -29,6 +29,8 @@ typedef struct {
     bool has_ends;                 /* one of them has an exptime */
     uint32_t run_count;
     set_run runs[SET_RUNS_MAX]; /* in the order of their last commands */
+    unsigned warm;              /* so many hashes of the first commands' keys */
+    uint64_t hashes[WARM_MAX];
 } set_batch;
 
 typedef struct {
@@ -37,8 +39,8 @@ typedef struct {
     size_t key_length, data_length;
 } plain_set;
 
-/* A payload. False: it is not plain, or malformed. Nothing of it is read beyond its length. The places of its items
-in `table` are fetched meanwhile; nothing depends on that. */
+/* A payload. False: it is not plain, or malformed. Nothing of it is read beyond its length. `hashes` are by `table`,
+and the first step of its `item_table_warm` was made with them. */
 bool set_batch_read(const unsigned char *payload, size_t length, const item_table *table, set_batch *batch);
 /* The same without a look at the commands: fills what stands before `has_ends`. */
 bool set_batch_open(const unsigned char *payload, size_t length, set_batch *batch);

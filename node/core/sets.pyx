@@ -40,12 +40,20 @@ cdef extern from "set_batch.h" nogil:
         bint has_ends
         uint32_t run_count
         set_run *runs
+        unsigned warm
+        const uint64_t *hashes
+
+    ctypedef enum warm_step:
+        WARM_SEGMENT
+        WARM_SLOT
+        WARM_ITEM
 
     ctypedef struct plain_set:
         uint64_t exptime
         const unsigned char *key
         size_t key_length
 
+    void item_table_warm(const item_table *table, const uint64_t *hashes, unsigned count, warm_step step)
     bint set_batch_open(const unsigned char *payload, size_t length, set_batch *batch)
     bint set_batch_read(const unsigned char *payload, size_t length, const item_table *table, set_batch *batch)
     const unsigned char *plain_set_read(const unsigned char *at, const unsigned char *end, plain_set *set)
@@ -64,16 +72,26 @@ cdef class SetBatches:
         cdef set_batch batch
         cdef uint32_t i
         cdef list runs
+        cdef object now_ms, wall_ms
+        cdef tuple found
         if not set_batch_read(
             <const unsigned char *>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), &table.table, &batch
         ):
             return None
+        # Between the steps to the items is what takes about as long as each of them.
+        now_ms = batch.now_ms
+        wall_ms = batch.wall_ms
+        item_table_warm(&table.table, batch.hashes, batch.warm, WARM_SEGMENT)
         runs = []
         for i in range(batch.run_count):
-            runs.append(
-                (batch.runs[i].session, batch.runs[i].first, batch.runs[i].count, batch.runs[i].floor)
-            )
-        return batch.now_ms, batch.wall_ms, batch.item_bytes_max, batch.count, batch.has_ends, runs
+            runs.append(batch.runs[i].session)
+            runs.append(batch.runs[i].first)
+            runs.append(batch.runs[i].count)
+            runs.append(batch.runs[i].floor)
+        item_table_warm(&table.table, batch.hashes, batch.warm, WARM_SLOT)
+        found = now_ms, wall_ms, batch.item_bytes_max, batch.count, batch.has_ends, runs
+        item_table_warm(&table.table, batch.hashes, batch.warm, WARM_ITEM)
+        return found
 
     def place(
         self, bytes payload not None, ItemTable table not None, ReadGate gate not None, uint64_t unique,

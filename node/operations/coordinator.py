@@ -92,7 +92,7 @@ class Coordinator(OperationOwner):
         self._timeout_ns = timeout_ns = timeout_ms * 1_000_000
         self.serving = serving
         self.leaders = leaders
-        self.host = serving.host
+        self.host, self._groups = serving.host, serving.host.groups
         self.clock, self.counters = serving.clock, serving.counters
         self._monotonic_ns = serving.clock.monotonic_ns
         self.timings, self.timeout_ms = timings, timeout_ms
@@ -167,7 +167,7 @@ class Coordinator(OperationOwner):
         if deadline_ns:
             self._begin_late(read)
             return read
-        group = self.host.groups.get(group_id)
+        group = self._groups.get(group_id)
         if (
             staleness_ns
             or group is None
@@ -216,7 +216,7 @@ class Coordinator(OperationOwner):
     def route(self, operation: Operation) -> None:
         if operation.finished:
             return
-        group = self.host.groups.get(operation.group_id)
+        group = self._groups.get(operation.group_id)
         is_local = group is not None and group.is_leader
         if isinstance(operation, Write):
             if operation.op >= FIRST_NEW_OP and self.new_ops.stops(operation):
@@ -301,7 +301,7 @@ class Coordinator(OperationOwner):
 
     def serve_read(self, read: Read) -> None:
         """Read under the lease or a confirmed read index."""
-        items = self.serving.read(self.host.groups[read.group_id], read)
+        items = self.serving.read(self._groups[read.group_id], read)
         if items is not None:
             read.on_items(items)
 
@@ -318,7 +318,7 @@ class Coordinator(OperationOwner):
     def timeout_reason(self, operation: Operation) -> str:
         if self.host.disk_trouble:
             return self.host.disk_trouble
-        group = self.host.groups.get(operation.group_id)
+        group = self._groups.get(operation.group_id)
         is_local = group is not None and group.is_leader
         return timeout_reason(
             operation.group_id - 1,
@@ -397,14 +397,14 @@ class Coordinator(OperationOwner):
     def leader_changed(self, group_id: int) -> None:
         """The group's leader as this replica knows it is another one, or none."""
         self.serving.hold_waits.leader_changed(group_id)
-        group = self.host.groups.get(group_id)
+        group = self._groups.get(group_id)
         if group is not None and (group.is_leader or group.leader_id):
             self._way_changed(group_id)
 
     def _way_changed(self, group_id: int) -> None:
         """Try again what waits for the group, and what was sent to another node."""
         self.bundles.changed(group_id)
-        group = self.host.groups.get(group_id)
+        group = self._groups.get(group_id)
         if group is not None and group.is_leader:
             node_id = self.serving.node_id
         else:

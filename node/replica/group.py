@@ -12,7 +12,7 @@ A waiter hears exactly one of: `on_result`, `on_refused` (certainly not executed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.consensus.api import ReplicatedLog
@@ -27,6 +27,7 @@ from quorumcache.node.consensus.values import (
     SnapshotSource,
 )
 from quorumcache.node.replica.evicting import EvictingGroup, EvictingHost, make_room
+from quorumcache.node.replica.proposed import Proposed, apply_payload
 from quorumcache.node.replica.read_rounds import ReadRounds
 from quorumcache.node.state_machine import (
     NOT_USUAL,
@@ -34,7 +35,6 @@ from quorumcache.node.state_machine import (
     ReadWaiter,
     StateMachine,
     Waiter,
-    batch_fields,
     encode_batch,
 )
 
@@ -62,9 +62,6 @@ ENTRY_BYTES_MAX: Final = 32 << 20
 """No larger entry is proposed: it has to fit a frame to the followers together with those before it
 (`append_bytes_max`). Commands that respect the limit on items stay far below (see `node.py`).
 """
-
-Proposed = tuple[int, int, Sequence[Command], int, int, list["Waiter"], int, int]
-"""An entry proposed here: term, fields of its `Batch`, waiters, bytes, growth of the state."""
 
 
 class GroupHost(EvictingHost):
@@ -161,6 +158,7 @@ class ReplicaGroup(EvictingGroup):
         self.queue: list[tuple[Command, Waiter, int]] = []
         """Commands of this turn, with their waiters and cost: `propose_pending` takes them."""
         self._proposed: dict[int, Proposed] = {}
+        """By index, until they are applied or lost."""
         self._inflight_bytes = 0
         self.reads_queued: list[ReadWaiter] = []
         """Waiting for the next read round of the coming turn."""
@@ -296,8 +294,10 @@ class ReplicaGroup(EvictingGroup):
                 waiter.on_refused(why)
             return why
         waiters = [item[1] for item in batch]
-        fields = self.log.term, now_ms, commands, wall_ms, item_bytes_max, waiters, size, growth
-        self._proposed[index] = fields
+        kept = None if self.machine.is_usual(commands[0]) else commands
+        self._proposed[index] = Proposed(
+            self.log.term, now_ms, kept, wall_ms, item_bytes_max, waiters, size, growth
+        )
         self.growing_bytes += growth
         return ""
 
@@ -326,7 +326,7 @@ class ReplicaGroup(EvictingGroup):
 
     # -- what the log decided ----------------------------------------------------------
 
-    def apply(self, entries: Sequence[Entry]) -> None:
+    def apply(self, entries: list[Entry]) -> None:
         """Apply committed entries in order and tell their waiters."""
         machine = self.machine
         is_new = False
@@ -340,36 +340,28 @@ class ReplicaGroup(EvictingGroup):
             proposed = self._proposed.pop(index, None) if self._proposed else None
             if kind == _NORMAL:
                 self.log_bytes_since_snapshot += len(payload)
-                if proposed is not None and proposed[0] != term:
+                if proposed is not None and proposed.term != term:
                     self._lose(proposed)
                     proposed = None
                 growth = machine.apply_usual(index, payload)
                 if growth != NOT_USUAL:
                     self.host.bytes_used += growth
                     if proposed is not None:
-                        _, _, _, _, _, waiters, size, grown = proposed
-                        self._inflight_bytes -= size
-                        self.growing_bytes -= grown
-                        result = machine.usual_result
-                        for waiter in waiters:
-                            waiter.on_result(result)
+                        self._inflight_bytes -= proposed.size
+                        self.growing_bytes -= proposed.growth
+                        proposed.answer_all(machine.usual_result)
                     else:
                         is_new = True
                     continue
                 before = machine.bytes_used
                 if proposed is not None:
-                    _, now_ms, commands, wall_ms, item_bytes_max, waiters, size, grown = proposed
-                    results = machine.apply(index, now_ms, commands, wall_ms, item_bytes_max)
+                    results = proposed.apply_to(machine, index, payload)
                     self.host.bytes_used += machine.bytes_used - before
-                    self._inflight_bytes -= size
-                    self.growing_bytes -= grown
-                    for waiter, result in zip(waiters, results, strict=True):
-                        waiter.on_result(result)
+                    self._inflight_bytes -= proposed.size
+                    self.growing_bytes -= proposed.growth
+                    proposed.answer(results)
                 else:
-                    found_ms, decoded, found_wall_ms, found_bytes_max = batch_fields(
-                        payload, machine.op_count
-                    )
-                    machine.apply(index, found_ms, decoded, found_wall_ms, found_bytes_max)
+                    apply_payload(machine, index, payload)
                     self.host.bytes_used += machine.bytes_used - before
                     is_new = True
             elif proposed is not None:
@@ -430,10 +422,9 @@ class ReplicaGroup(EvictingGroup):
         self._rounds.refuse(why)
 
     def _lose(self, proposed: Proposed) -> None:
-        self._inflight_bytes -= proposed[6]
-        self.growing_bytes -= proposed[7]
-        for waiter in proposed[5]:
-            waiter.on_lost()
+        self._inflight_bytes -= proposed.size
+        self.growing_bytes -= proposed.growth
+        proposed.lost()
 
     # -- snapshots ---------------------------------------------------------------------
 

@@ -49,9 +49,6 @@ forgotten, and a command of a lower sequence that has not come yet will be refus
 RESULT_BYTES_MAX: Final = 1 << 20
 """Bytes of item results (gat) that one session may leave unconfirmed; one may exceed it alone."""
 
-RESULT_BYTES: Final = 16
-"""About what an answer takes in a snapshot, without the item that it may carry."""
-
 SESSION_BYTES: Final = 400
 ANSWER_BYTES: Final = 96
 """About what the process takes for a session, and at most for each answer of it, without the item
@@ -60,26 +57,15 @@ that the answer carries: places in tables, numbers, a small record."""
 SessionImage = tuple[int, int, int, tuple[tuple[int, Result], ...]]
 """A session as snapshots hold it: id, last_active_ms, floor, ((sequence, result), ...)."""
 
-SequenceRun = tuple[int, int, int, int]
-"""Commands of one session that follow each other in one entry, without a gap: the session, the
-first sequence, how many they are, and the highest floor among them, which is not above the first.
-"""
+RUN_FIELDS: Final = 4
+"""Of a run, the commands of one session that follow each other in one entry without a gap: session,
+first sequence, how many, and the highest floor among them, which is not above the first."""
 
 
 def _result_bytes(result: Result) -> int:
     if type(result) is tuple and type(result[1]) is bytes:
         return len(result[1])
     return 0
-
-
-def image_bytes(image: SessionImage) -> int:
-    """About how many bytes a session takes in a snapshot."""
-    results = image[3]
-    size = RESULT_BYTES * (1 + len(results))
-    for _, result in results:
-        if result.__class__ is tuple:
-            size += _result_bytes(result)
-    return size
 
 
 class SessionRecord:
@@ -114,8 +100,8 @@ class SessionRecord:
         """From the one up to the other, the end not included, all sequences were answered with
         `_run_result`. Equal: there is no run."""
         self._run_result: int = 0
-        self._others: dict[int, Result] = {}
-        """Sequence -> first answer, of those that are in no run."""
+        self._others: dict[int, Result] | None = None
+        """Sequence -> first answer, of those that are in no run. None: there are none."""
         self.result_bytes: int = 0
         """Bytes of the item results."""
         self.touched: int = 0
@@ -126,27 +112,30 @@ class SessionRecord:
     @property
     def count(self) -> int:
         """How many answers it remembers, at most RESULTS_MAX."""
-        return self._run_end - self._run_start + len(self._others)
+        others = self._others
+        return self._run_end - self._run_start + (0 if others is None else len(others))
 
     def answer(self, sequence: int) -> Result | None:
         """The first answer to `sequence`, if it is remembered."""
         if sequence < self._run_end and sequence >= self._run_start:
             return self._run_result
-        return self._others.get(sequence) if self._others else None
+        others = self._others
+        return None if others is None else others.get(sequence)
 
     def answers(self) -> list[tuple[int, Result]]:
         """All answers with their sequences, lowest first."""
         answers: list[tuple[int, Result]] = [
             (sequence, self._run_result) for sequence in range(self._run_start, self._run_end)
         ]
-        if self._others:
-            answers.extend(self._others.items())
+        others = self._others
+        if others is not None:
+            answers.extend(others.items())
             answers.sort(key=_sequence_of)
         return answers
 
     def sequences(self) -> list[int]:
         """Those of the answers, lowest first."""
-        return sorted([*range(self._run_start, self._run_end), *self._others])
+        return sorted([*range(self._run_start, self._run_end), *(self._others or ())])
 
     def keep(self, sequence: int, result: Result) -> None:
         """Take an answer in. The sequence has none yet."""
@@ -161,7 +150,10 @@ class SessionRecord:
                 return
         else:
             self.result_bytes += _result_bytes(result)
-        self._others[sequence] = result
+        others = self._others
+        if others is None:
+            others = self._others = {}
+        others[sequence] = result
 
     def keep_run(self, first: int, count: int, result: int) -> None:
         """`keep`, for so many sequences from `first` on, all above those of the run."""
@@ -174,7 +166,7 @@ class SessionRecord:
             self._run_result = result
         else:
             for sequence in range(first, end):
-                self._others[sequence] = result
+                self.keep(sequence, result)
 
     def is_new(self, first: int, count: int) -> bool:
         """Whether so many sequences from `first` on are above the run, and none has an answer or is
@@ -187,7 +179,7 @@ class SessionRecord:
         ):
             return False
         others = self._others
-        if others:
+        if others is not None:
             for sequence in range(first, first + count):
                 if sequence in others:
                     return False
@@ -196,7 +188,7 @@ class SessionRecord:
     def raise_floor(self, floor: int) -> None:
         """Forget all answers below `floor`, which is above the present one."""
         others = self._others
-        if others:
+        if others is not None:
             if floor - self.floor <= len(others):
                 forgotten: Iterable[int] = range(self.floor, floor)
             else:
@@ -205,6 +197,8 @@ class SessionRecord:
                 result = others.pop(sequence, None)
                 if result.__class__ is tuple:
                     self.result_bytes -= _result_bytes(result)
+            if not others:
+                self._others = None
         if floor >= self._run_end:
             self._run_start = self._run_end = floor
         elif floor > self._run_start:
@@ -321,42 +315,58 @@ class SessionTable:
         self.results += state.count - before
         self.item_bytes += state.result_bytes
 
-    def records_for(self, runs: list[SequenceRun]) -> list[SessionRecord] | None:
-        """The sessions of these commands, if all of them are to be executed, and no bound is met
-        when their answers are kept. None: each has to be looked at by itself. Changes nothing.
+    def take_runs(self, runs: list[int], result: int, now_ms: int) -> bool:
+        """Touch the sessions of these commands, and keep this answer to all of them, if all of them
+        are to be executed, and no bound is met. False: nothing has changed, and each has to be
+        looked at by itself.
         """
-        records: list[SessionRecord] = []
+        if len(runs) == RUN_FIELDS:  # As in most entries: no list of sessions is needed.
+            count = runs[2]
+            state = self._record_for(runs[0], runs[1], count)
+            if state is None:
+                return False
+            if state.is_client and self.client_results + count > CLIENT_RESULTS_MAX:
+                return False
+            self._remember_run(state, runs[1], count, runs[3], result, now_ms)
+            return True
+        states: list[SessionRecord] = []
         clients_more = 0
-        for session, first, count, _ in runs:
-            state = self._newest
-            if state is None or state.session != session:
-                state = self._sessions.get(session)
-                if state is None:
-                    return None
-            if not state.is_new(first, count):
-                return None
+        for at in range(0, len(runs), RUN_FIELDS):
+            state = self._record_for(runs[at], runs[at + 1], runs[at + 2])
+            if state is None:
+                return False
             if state.is_client:
-                clients_more += count
-            records.append(state)
+                clients_more += runs[at + 2]
+            states.append(state)
         if clients_more and self.client_results + clients_more > CLIENT_RESULTS_MAX:
-            return None
-        return records
+            return False
+        at = 0
+        for state in states:
+            self._remember_run(state, runs[at + 1], runs[at + 2], runs[at + 3], result, now_ms)
+            at += RUN_FIELDS
+        return True
 
-    def remember_runs(
-        self, records: list[SessionRecord], runs: list[SequenceRun], result: int, now_ms: int
+    def _record_for(self, session: int, first: int, count: int) -> SessionRecord | None:
+        """The session, if so many commands of it from `first` on are to be executed."""
+        state = self._newest
+        if state is None or state.session != session:
+            state = self._sessions.get(session)
+            if state is None:
+                return None
+        return state if state.is_new(first, count) else None
+
+    def _remember_run(
+        self, state: SessionRecord, first: int, count: int, floor: int, result: int, now_ms: int
     ) -> None:
-        """Touch the sessions that `records_for` has found, and keep this answer to all commands."""
-        for position, (_, first, count, floor) in enumerate(runs):
-            state = records[position]
-            if state is not self._newest:
-                self._touch(state)
-            state.last_active_ms = now_ms
-            if floor > state.floor:
-                self.raise_floor(state, floor)
-            state.keep_run(first, count, result)
-            self.results += count
-            if state.is_client:
-                self.client_results += count
+        if state is not self._newest:
+            self._touch(state)
+        state.last_active_ms = now_ms
+        if floor > state.floor:
+            self.raise_floor(state, floor)
+        state.keep_run(first, count, result)
+        self.results += count
+        if state.is_client:
+            self.client_results += count
 
     def touch(self, session: int, now_ms: int) -> SessionRecord | None:
         """The session, noted as active at `now_ms`; None when there is none of that id."""

@@ -10,7 +10,7 @@ A batch is *plain* if each command is an OP_SET of a key of 1 to 250 bytes, with
 with a line feed, and whose exptime is 0 or a span (`exptime.py`). Commands of one session follow
 each other without a gap, none has a floor above the first of them, and there are SESSIONS_MAX
 sessions or fewer. All numbers are below 2**63, and times up to TIME_MS_MAX. Whether the sessions
-are known, and the commands new, is their table's to say (`SessionTable.records_for`).
+are known, and the commands new, is their table's to say (`SessionTable.take_runs`).
 
 There are two forms, which behave alike; the native one goes with the native table.
 """
@@ -33,7 +33,6 @@ from quorumcache.node.store.exptime import RELATIVE_SECONDS_MAX
 from quorumcache.node.store.item import ENDS, KEY_BYTES_MAX, pack_header
 from quorumcache.node.store.item_table import ItemTable
 from quorumcache.node.store.read_gate import ReadGate
-from quorumcache.node.store.sessions import SequenceRun
 
 SESSIONS_MAX: Final = 8
 """Sessions of a plain batch."""
@@ -45,9 +44,12 @@ NUMBER_MAX: Final = (1 << 63) - 1
 
 LINE_FEED: Final = 0x0A
 
-PlainBatch = tuple[int, int, int, int, bool, list[SequenceRun]]
+PlainBatch = tuple[int, int, int, int, bool, list[int]]
 """What is to know of a plain batch: its times and its limit, as in `Batch`; how many commands it
-has; whether one has an exptime; and for each session its commands, in the order of their last."""
+has; whether one has an exptime; and the run of each session (`sessions.RUN_FIELDS`), in the order
+of their last commands."""
+
+_Run = tuple[int, int, int, int]
 
 
 class SetBatches(Protocol):
@@ -104,7 +106,7 @@ class PlainSetBatches:
             and commands
         ):
             return None
-        runs: dict[int, SequenceRun] = {}
+        runs: dict[int, _Run] = {}
         has_ends = False
         for command in commands:
             if not _is_plain(command):
@@ -118,7 +120,8 @@ class PlainSetBatches:
             has_ends = has_ends or command[STORE_EXPTIME] > 0
         if len(runs) > SESSIONS_MAX:
             return None
-        return now_ms, wall_ms, item_bytes_max, len(commands), has_ends, list(runs.values())
+        fields = [field for run in runs.values() for field in run]
+        return now_ms, wall_ms, item_bytes_max, len(commands), has_ends, fields
 
     def place(
         self,
@@ -176,7 +179,7 @@ def _is_plain(command: Any) -> bool:
     )
 
 
-def _longer(run: SequenceRun | None, command: Command) -> SequenceRun | None:
+def _longer(run: _Run | None, command: Command) -> _Run | None:
     """The commands of a session with one more; None: it does not go with them."""
     sequence, floor = command[SEQUENCE], command[FLOOR]
     if run is None:

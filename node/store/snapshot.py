@@ -32,7 +32,7 @@ from quorumcache.node.errors import SnapshotInvalid
 from quorumcache.node.store.fences import FenceImage
 from quorumcache.node.store.item_table import ItemImage
 from quorumcache.node.store.lock_records import LEASE_IMAGE_BYTES, LockImage
-from quorumcache.node.store.sessions import SessionImage, image_bytes
+from quorumcache.node.store.sessions import SessionImage
 from quorumcache.node.store.staging import UploadImage
 from quorumcache.node.store.transactions import TransactionImage, writes_bytes
 
@@ -52,6 +52,9 @@ CHUNK_BYTES: Final = 256 << 10
 
 SESSIONS_PER_CHUNK: Final = 64
 """Sessions of one chunk at most: those that remember little."""
+
+RESULT_BYTES: Final = 16
+"""About what a session's answer takes, without the item that it may carry."""
 
 IMAGES_PER_CHUNK: Final = 64
 """Locks, fences or transactions of one chunk at most: those that are small."""
@@ -104,6 +107,16 @@ class StoreView:
         return bool(self.value_counter > 1 or self.uploads)
 
 
+def _image_bytes(image: SessionImage) -> int:
+    """About how many bytes a session takes."""
+    results = image[3]
+    size = RESULT_BYTES * (1 + len(results))
+    for _, result in results:
+        if type(result) is tuple and type(result[1]) is bytes:
+            size += len(result[1])
+    return size
+
+
 def encode_view(view: StoreView) -> Iterator[bytes]:
     """The snapshot of a view, in chunks of about CHUNK_BYTES (more when one item is larger)."""
     pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
@@ -132,7 +145,7 @@ def encode_view(view: StoreView) -> Iterator[bytes]:
     size = 0
     for image in view.sessions:
         images.append(image)
-        size += image_bytes(image)
+        size += _image_bytes(image)
         if len(images) == SESSIONS_PER_CHUNK or size >= CHUNK_BYTES:
             yield pack(images)
             images = []

@@ -232,12 +232,11 @@ class ShardStore(ShardState):
         if batch is None:
             return NOT_USUAL
         now_ms, wall_ms, item_bytes_max, count, has_ends, runs = batch
-        records = self.sessions.records_for(runs)
-        if records is None:
+        active_ms = now_ms if now_ms > self.last_now_ms else self.last_now_ms
+        if not self.sessions.take_runs(runs, STORED, active_ms):
             return NOT_USUAL
         self._begin(index, now_ms, wall_ms, item_bytes_max)
         now_ms = self.last_now_ms
-        self.sessions.remember_runs(records, runs, STORED, now_ms)
         unique = self.cas_counter
         self.cas_counter = unique + count
         queue, items = self.queue, self.items
@@ -259,6 +258,10 @@ class ShardStore(ShardState):
             for ends_ms, key in ending:
                 self.expiry.push(ends_ms, key, items.expiring, now_ms)
         return growth
+
+    def is_usual(self, command: Command) -> bool:
+        """See `StateMachine.is_usual`."""
+        return bool(command[OP] == OP_SET)
 
     def _apply_once(self, command: Command, now_ms: int) -> Result:
         """Run a command of a session unless it was answered before (Raft thesis 6.3)."""

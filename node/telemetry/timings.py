@@ -41,17 +41,26 @@ class Histogram:
     seconds.
     """
 
-    __slots__ = ("_above", "_place", "_up_to", "bounds", "counts", "total")
+    __slots__ = ("_above", "_counts", "_here", "_place", "_up_to", "bounds", "total")
 
     def __init__(self, bounds: Sequence[float] = LATENCY_BOUNDS) -> None:
         assert list(bounds) == sorted(bounds), bounds
         self.bounds = tuple(bounds)
-        self.counts = [0] * (len(self.bounds) + 1)
+        self._counts = [0] * (len(self.bounds) + 1)
         self.total = 0.0
         self._place = 0
         """The bucket of the last value, whose values are above `_above` and up to `_up_to`: the
         next one often falls into it, too."""
         self._above = self._up_to = 0.0
+        self._here: int = 0
+        """Values in that bucket that `_counts` does not hold yet."""
+
+    @property
+    def counts(self) -> list[int]:
+        """Of each bucket."""
+        self._counts[self._place] += self._here
+        self._here = 0
+        return self._counts
 
     def observe(self, seconds: float) -> None:
         """Count one value. A value equal to a bound falls into that bound's bucket."""
@@ -61,10 +70,12 @@ class Histogram:
         """Count one value so many times."""
         if not self._above < seconds <= self._up_to:
             self._find(seconds)
-        self.counts[self._place] += count
+        self._here += count
         self.total += seconds * count
 
     def _find(self, seconds: float) -> None:
+        self._counts[self._place] += self._here
+        self._here = 0
         bounds = self.bounds
         place = self._place = bisect_left(bounds, seconds)
         self._above = bounds[place - 1] if place else -inf

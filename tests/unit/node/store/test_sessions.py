@@ -211,8 +211,12 @@ def test_at_a_bound_each_command_is_looked_at_by_itself(monkeypatch: pytest.Monk
     for session in (7, A, B):
         table.open(session, 0)
     answer(table, A, 1)
-    assert table.records_for([(7, 1, 4, 0), (A, 2, 1, 0), (B, 1, 1, 0)]) is not None
-    assert table.records_for([(A, 2, 1, 0), (B, 1, 2, 0)]) is None
+    before = table.images()
+    assert not table.take_runs([A, 2, 1, 0, B, 1, 2, 0], STORED, 9)
+    assert not table.take_runs([B, 1, 3, 0], STORED, 9)
+    assert not table.take_runs([7, 1, 5, 0], STORED, 9)
+    assert table.images() == before
+    assert table.take_runs([7, 1, 4, 0, A, 2, 1, 0, B, 1, 1, 0], STORED, 9)
 
 
 def test_runs_touch_their_sessions_and_are_counted() -> None:
@@ -220,16 +224,30 @@ def test_runs_touch_their_sessions_and_are_counted() -> None:
     for session in (7, A, B):
         table.open(session, 0)
     answer(table, A, 1, 2)
-    runs = [(A, 3, 2, 2), (7, 1, 3, 1)]
-    records = table.records_for(runs)
-    assert records is not None
-    table.remember_runs(records, runs, STORED, 9)
+    assert table.take_runs([A, 3, 2, 2, 7, 1, 3, 1], STORED, 9)
     assert ids(table) == [B, A, 7]
     assert record(table, A).answers() == [(n, STORED) for n in (2, 3, 4)]
     assert record(table, A).floor == 2
     assert record(table, 7).last_active_ms == 9
     assert (table.clients, table.client_results) == counted(table) == (2, 3)
-    assert table.records_for([(C, 1, 1, 0)]) is None
+    assert not table.take_runs([C, 1, 1, 0], STORED, 9)
+    assert table.take_runs([B, 1, 1, 1], STORED, 10)
+    assert ids(table) == [A, 7, B]
+    assert record(table, B).answers() == [(1, STORED)]
+    assert (table.clients, table.client_results) == counted(table) == (2, 4)
+
+
+def test_answers_beside_the_run_are_forgotten_and_come_again() -> None:
+    state = SessionRecord(7, 0)
+    assert state.answer(3) is None
+    state.keep(1, STORED)
+    state.keep(3, NOT_FOUND)
+    assert (state.count, state.answer(3), state.sequences()) == (2, NOT_FOUND, [1, 3])
+    state.raise_floor(4)
+    assert (state.count, state.answer(3), state.sequences()) == (0, None, [])
+    state.keep(4, STORED)
+    state.keep(6, NOT_FOUND)
+    assert state.answers() == [(4, STORED), (6, NOT_FOUND)]
 
 
 # -- sessions of clients ---------------------------------------------------------------------------

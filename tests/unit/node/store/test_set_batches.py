@@ -78,7 +78,7 @@ def test_what_is_to_know_of_a_batch(form: Form) -> None:
         plain(b"c", 7, 4, 3, exptime=9),
         plain(b"d", 0, 9, 12),
     )
-    runs = [(BIG, 1, 1, 1), (7, 3, 2, 3)]
+    runs = [BIG, 1, 1, 1, 7, 3, 2, 3]
     assert read(form, batch) == (NOW_MS, WALL_MS, 1 << 20, 4, True, runs)
     assert read(form, payload(plain())) == (NOW_MS, WALL_MS, 1 << 20, 1, False, [])
 
@@ -125,7 +125,7 @@ def test_what_is_not_plain(form: Form, other: str) -> None:
 
 @FORM
 def test_the_bounds_of_what_is_plain(form: Form) -> None:
-    runs = [(n + 1, 1, 1, 1) for n in range(SESSIONS_MAX)]
+    runs = [field for n in range(SESSIONS_MAX) for field in (n + 1, 1, 1, 1)]
     commands = [plain(b"k" * 250, n + 1, 1, 1, b"\n", RELATIVE_SECONDS_MAX) for n in range(8)]
     found = read(form, encode_batch(1 << 60, commands, 1 << 60, (1 << 63) - 1))
     assert found == (1 << 60, 1 << 60, (1 << 63) - 1, SESSIONS_MAX, True, runs)
