@@ -116,6 +116,17 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.store.lock_records.WAITERS_MAX": (1,),
     "node.store.fences.FENCED_LOCKS_MAX": (1,),
     "node.store.fences.GUARDED_KEYS_MAX": (1,),
+    # What travels together.
+    "node.peers.bundles.BUNDLE_BYTES_GOAL": (64, 4 << 10),
+    "node.peers.bundles.REMEMBERED_MAX": (1, 8),
+    "node.peers.beats.REMEMBERED_MAX": (64,),
+    "node.consensus.transport.BEATS_PER_ITEM": (1, 4),
+    "node.operations.get_bundles.BUNDLES_MAX": (1, 2),
+    "node.operations.get_bundles.SILENT_NS": (20_000_000,),
+    "node.operations.get_bundles.PAUSE_NS": (50_000_000,),
+    "node.operations.found_items.FOUND_BYTES_MAX": (64, 4 << 10),
+    "node.peers.items.GETS_MAX": (1, 4),
+    "node.replica.turns.HOLD_NS": (1,),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 
@@ -148,6 +159,13 @@ IMPORTED_BY = {
         "node.protocol.value_blocks",
     ),
     "node.store.lock_records.WAITERS_MAX": ("node.store.locks",),
+    "node.peers.bundles.BUNDLE_BYTES_GOAL": ("node.peers.consensus_transport",),
+    "node.consensus.transport.BEATS_PER_ITEM": (
+        "node.peers.beats",
+        "node.peers.consensus_transport",
+        "node.replica.beating",
+    ),
+    "node.peers.items.GETS_MAX": ("node.operations.found_items", "node.operations.get_bundles"),
     "node.store.transactions.PREPARED_MAX": ("node.operations.recovery",),
     "node.store.large.PIECE_BYTES": ("node.protocol.value_blocks",),
     "node.operations.serving.REPLY_BYTES_MAX": ("node.node",),
