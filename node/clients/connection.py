@@ -210,10 +210,6 @@ class MemcachedConnection(asyncio.Protocol):
         is_idle = not (replies.slots or lanes or conversation.backlog or replies.out or waiting)
         return self.watch.look(now_ns, waiting, is_idle, slow_ns, idle_ns)
 
-    def stalled_ns(self, now_ns: int) -> int:
-        """For how long the client has read nothing of what waits for it."""
-        return self.watch.stalled_ns(now_ns)
-
     # -- requests --------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -222,20 +218,20 @@ class MemcachedConnection(asyncio.Protocol):
         conversation = self.conversation
         if conversation.closing:
             return
-        replies = self.replies
-        begins = data[:4]
-        if begins == b"set " or self._parser.is_in_set:
+        if data[:1] == b"g" and self._may_answer():
+            data = self._answer_gets(data)
+            if not data:
+                return
+        elif data[:4] == b"set " or self._parser.is_in_set:
             data = begin_plain_sets(conversation, self._parser, data)
             if conversation.backlog:
                 self._wait_for_room([])
+            if data[:1] == b"g" and self._may_answer():
+                data = self._answer_gets(data)
             if not data:
                 self._flush()
                 return
-            begins = data[:4]
-        if (begins == b"get " or begins == b"gets") and self._may_answer():
-            data = data[self._answer_gets(data) :]
-            if not data:
-                return
+        replies = self.replies
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
         # slot, a large value that waits for its last pieces has no lane yet, and a client that does
         # not read has none of them. What only has a slot is no matter to gets of one key, which see
@@ -280,35 +276,42 @@ class MemcachedConnection(asyncio.Protocol):
             return not conversation.is_blocked()
         return not (self.replies.is_paused or conversation.order.barrier)
 
-    def _answer_gets(self, data: bytes) -> int:
+    def _answer_gets(self, data: bytes) -> bytes:
         """Answer gets from the start of `data` on, as far as the items alone answer them, and none
-        overtakes what is under way. How many bytes that were.
-        """
+        overtakes what is under way. The rest of the data."""
         counters = self._counters
         replies = self.replies
+        routes = self._routes
         busy = self.conversation.order.busy()
         # Read after the requests' bytes: a lease that holds now held after they were sent.
         now_ns = self._monotonic_ns()
-        now_ms = position = 0
+        now_ms = position = size = keys = misses = 0
         while True:
-            answered = self._routes.answer(data, position, now_ns, now_ms, busy)
-            if answered is None:
+            lines = 0
+            if replies.slots or replies.out or self._sender is None:
+                answered = routes.answer(data, position, now_ns, now_ms, busy)
+                if answered is not None:
+                    reply, position, lines, keys, misses = answered
+                    replies.reply(reply)
+            else:
+                sent = routes.send(self._sender, data, position, now_ns, now_ms, busy)
+                if sent is not None:
+                    size, position, lines, keys, misses = sent
+                    counters.bytes_written += size
+            if not lines:
                 now_ms = self._context.go_on(now_ms)
                 if now_ms < 0:
                     break
                 continue
-            reply, position, lines, keys, misses = answered
             counters.cmd_get += keys
             counters.get_hits += keys - misses
             counters.get_misses += misses
             counters.lease_reads += lines
-            if replies.slots:
-                replies.reply(reply)
-            else:
-                self._write_now([reply])
             if position == len(data) or replies.is_paused or replies.is_full:
                 break
-        return position
+        if replies.out and not replies.slots:
+            self._flush()
+        return data[position:]
 
     def _plain_gets(self, keys: list[bytes]) -> None:
         """Answer gets of one key each, here or by other nodes."""
@@ -338,7 +341,7 @@ class MemcachedConnection(asyncio.Protocol):
                 self._context, self.replies, keys, flags, position, size, now_ns, out
             )
             if out:
-                self._write_now(out)
+                self._write_now(b"".join(out))
             if position == len(keys):
                 break
             if conversation.is_blocked():
@@ -351,17 +354,15 @@ class MemcachedConnection(asyncio.Protocol):
         if self.replies.out:
             self._flush()
 
-    def _write_now(self, data: list[bytes]) -> None:
+    def _write_now(self, data: bytes) -> None:
         """Send replies that nothing is before."""
         replies = self.replies
-        if replies.out:
-            replies.out.extend(data)
-            replies.reply_bytes += sum(map(len, data))
+        if replies.out or self._sender is None:
+            replies.reply(data)
             self._flush()
-            return
-        joined = data[0] if len(data) == 1 else b"".join(data)
-        self._counters.bytes_written += len(joined)
-        self._sender.write(joined)  # type: ignore[union-attr]
+        else:
+            self._counters.bytes_written += len(data)
+            self._sender.write(data)
 
     def _execute(self, requests: list[Request]) -> None:
         """Run requests until one has to wait; the rest goes to the backlog."""

@@ -25,6 +25,7 @@ from quorumcache.node.protocol.responses import END_LINE, value_line
 from quorumcache.node.store.item import ENDS, KEY_BYTES_MAX, PIECES, expires_at_ms, is_plain_text
 from quorumcache.node.store.item_table import ItemTable
 from quorumcache.node.store.read_gate import PlainReadGate, ReadGate
+from quorumcache.node.system.senders import Sender
 
 KEYS_MAX: Final = 256
 """Keys of one line that are answered in one go."""
@@ -35,6 +36,9 @@ REPLIES_BYTES_MAX: Final = 256 << 10
 Answered = tuple[bytes, int, int, int, int]
 """The replies, the position in the data behind what was answered, and how many lines and keys that
 were, and keys without an item."""
+
+Sent = tuple[int, int, int, int, int]
+"""The same of replies that were sent: how many bytes, in place of the replies."""
 
 
 class GetRoutes(Protocol):
@@ -61,6 +65,17 @@ class GetRoutes(Protocol):
         `now_ns`: a time of the clock after the data came. `now_ms`: cluster time, 0 = it is not
         known. `busy`: groups (shard + 1) whose gets may not be answered.
         """
+
+    def send(
+        self,
+        sender: Sender,
+        data: bytes,
+        start: int,
+        now_ns: int,
+        now_ms: int,
+        busy: dict[int, Any],
+    ) -> Sent | None:
+        """`answer`, and write the replies, which nothing is before, with a sender of this form."""
 
 
 class PlainGetRoutes:
@@ -128,6 +143,23 @@ class PlainGetRoutes:
             misses += len(pieces) - len(found)
             position = end + 1
         return (b"".join(out), position, lines, keys, misses) if lines else None
+
+    def send(
+        self,
+        sender: Sender,
+        data: bytes,
+        start: int,
+        now_ns: int,
+        now_ms: int,
+        busy: dict[int, Any],
+    ) -> Sent | None:
+        """See `GetRoutes.send`."""
+        answered = self.answer(data, start, now_ns, now_ms, busy)
+        if answered is None:
+            return None
+        replies, position, lines, keys, misses = answered
+        sender.write(replies)
+        return len(replies), position, lines, keys, misses
 
     @staticmethod
     def _words(line: bytes) -> list[bytes] | None:

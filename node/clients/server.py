@@ -197,7 +197,7 @@ class MemcachedServer:
             elif size := connection.unread_bytes:
                 total += size
                 holding += size > REPLY_BYTES_MIN
-                if connection.stalled_ns(now_ns) >= STALLED_NS:
+                if connection.watch.stalled_ns(now_ns) >= STALLED_NS:
                     unread.append((size, connection.number))
         share = UNREAD_BYTES_MAX // max(1, holding)
         self.context.reply_bytes_max = min(REPLY_BYTES_MAX, max(REPLY_BYTES_MIN, share))

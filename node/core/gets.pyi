@@ -14,3 +14,6 @@ class GetRoutes:
     def answer(
         self, data: bytes, start: int, now_ns: int, now_ms: int, busy: dict[int, Any]
     ) -> tuple[bytes, int, int, int, int] | None: ...
+    def send(
+        self, sender: Any, data: bytes, start: int, now_ns: int, now_ms: int, busy: dict[int, Any]
+    ) -> tuple[int, int, int, int, int] | None: ...

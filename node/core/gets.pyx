@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
 from quorumcache.node.core.items cimport ItemTable
+from quorumcache.node.core.senders cimport Sender
 
 
 cdef extern from "get_lines.h" nogil:
@@ -107,6 +108,33 @@ cdef class GetRoutes:
         self, bytes data not None, Py_ssize_t start, int64_t now_ns, int64_t now_ms, dict busy not None
     ):
         cdef gets_done done
+        self.write(data, start, now_ns, now_ms, busy, &done)
+        if not done.lines:
+            return None
+        return (
+            PyBytes_FromStringAndSize(<const char *>self.out, <Py_ssize_t>done.written),
+            start + <Py_ssize_t>done.consumed, done.lines, done.keys, done.keys - done.hits,
+        )
+
+    def send(
+        self, Sender sender not None, bytes data not None, Py_ssize_t start, int64_t now_ns,
+        int64_t now_ms, dict busy not None
+    ):
+        cdef gets_done done
+        self.write(data, start, now_ns, now_ms, busy, &done)
+        if not done.lines:
+            return None
+        # What it calls writes no other replies: `out` stays as it is until all is sent or copied.
+        sender.send(<const char *>self.out, <Py_ssize_t>done.written)
+        return (
+            done.written, start + <Py_ssize_t>done.consumed, done.lines, done.keys,
+            done.keys - done.hits,
+        )
+
+    cdef int write(
+        self, bytes data, Py_ssize_t start, int64_t now_ns, int64_t now_ms, dict busy, gets_done *done
+    ) except -1:
+        """Write the replies to `out`."""
         cdef uint8_t bits[SHARDS_MAX >> 3]
         cdef const uint8_t *marks = NULL
         cdef uint32_t shard
@@ -121,13 +149,8 @@ cdef class GetRoutes:
             marks = bits
         answer_gets(
             &self.routes, <const unsigned char *>PyBytes_AS_STRING(data) + start,
-            PyBytes_GET_SIZE(data) - start, now_ns, now_ms, marks, self.out, ROOM_BYTES, &done
+            PyBytes_GET_SIZE(data) - start, now_ns, now_ms, marks, self.out, ROOM_BYTES, done
         )
         self.missing = <int>done.shard if done.stop == GETS_GATE else -1
         self.timed = <int>done.shard if done.stop == GETS_TIME else -1
-        if not done.lines:
-            return None
-        return (
-            PyBytes_FromStringAndSize(<const char *>self.out, <Py_ssize_t>done.written),
-            start + <Py_ssize_t>done.consumed, done.lines, done.keys, done.keys - done.hits,
-        )
+        return 0

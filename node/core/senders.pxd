@@ -9,3 +9,4 @@ cdef class Sender:
     cdef bint is_behind
 
     cdef Py_ssize_t take(self, const char *data, Py_ssize_t length) except -1
+    cdef int send(self, const char *data, Py_ssize_t length) except -1

@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 cdef extern from "<sys/socket.h>" nogil:
     enum: MSG_DONTWAIT
     enum: MSG_NOSIGNAL
-    ssize_t send(int descriptor, const void *data, size_t length, int flags)
+    ssize_t socket_send "send"(int descriptor, const void *data, size_t length, int flags)
 
 
 cdef class Sender:
@@ -40,8 +40,16 @@ cdef class Sender:
             descriptor = self.endpoint.fileno()
             if descriptor < 0:
                 return 0
-            taken = send(descriptor, data, <size_t>length, MSG_DONTWAIT | MSG_NOSIGNAL)
+            taken = socket_send(descriptor, data, <size_t>length, MSG_DONTWAIT | MSG_NOSIGNAL)
         return taken if taken > 0 else 0
+
+    cdef int send(self, const char *data, Py_ssize_t length) except -1:
+        """`write` of bytes that are no object."""
+        cdef Py_ssize_t taken = self.take(data, length)
+        if taken < length:
+            self.transport.write(PyBytes_FromStringAndSize(data + taken, length - taken))
+            self.is_behind = self.is_direct
+        return 0
 
     def try_write(self, bytes data not None):
         return self.take(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
@@ -55,5 +63,4 @@ cdef class Sender:
             if taken:
                 data = memoryview(data)[taken:]
         self.transport.write(data)
-        if self.is_direct:
-            self.is_behind = True
+        self.is_behind = self.is_direct

@@ -343,3 +343,57 @@ def test_random_bytes_have_the_answers_of_the_general_parser(
             assert (reply, lines) == reference(data[:end])
         assert before in (None, (answered, stamps)), "the forms differ"
         before = answered, stamps
+
+
+class Takes:
+    """A transport that takes so many bytes at once, and keeps the rest."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.taken = b""
+        self.kept = b""
+
+    def take(self, data: bytes) -> int:
+        self.taken += data[: self.count]
+        return min(self.count, len(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.kept)
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.kept += bytes(data)
+
+
+@FORM
+@pytest.mark.parametrize("count", [0, 1, 20, REPLIES_BYTES_MAX])
+def test_what_is_sent_is_what_is_answered_however_little_is_taken_at_once(
+    form: Form, count: int
+) -> None:
+    made = world(form)
+    made.table.put(b"v", plain(b"v" * (REPLIES_BYTES_MAX // 2)), 1)
+    for data in (b"get a\r\n", b"x\r\nget v b\r\nget a n\r\ngets b\r\nget large\r\n"):
+        start = data.index(b"get")
+        answered = made.answer(data, start=start)
+        transport = Takes(count)
+        sender = form.sender(transport, None, transport.take)
+        sent = made.routes.send(sender, data, start, LEASE_NS - 1, 0, {})
+        assert sent == (len(answered[0]), *answered[1:])
+        assert transport.taken == answered[0][:count]
+        assert transport.kept == answered[0][count:]
+        made.routes.send(sender, data, start, LEASE_NS - 1, 0, {})
+        assert transport.taken + transport.kept == answered[0] * 2
+
+
+@FORM
+def test_nothing_is_sent_of_what_cannot_be_answered(form: Form) -> None:
+    made, transport = world(form), Takes(100)
+    sender = form.sender(transport, None, transport.take)
+    for data in (b"get large\r\n", b"get a", b"gat 0 a\r\n", b""):
+        assert made.routes.send(sender, data, 0, LEASE_NS - 1, 0, {}) is None
+    assert made.routes.send(sender, b"get a\r\n", 0, LEASE_NS, 0, {}) is None
+    assert transport.taken + transport.kept == b""
+    with pytest.raises(ValueError, match="start 1 in 0 bytes"):
+        made.routes.send(sender, b"", 1, 0, 0, {})
