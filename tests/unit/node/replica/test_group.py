@@ -1,5 +1,6 @@
 """A replica group against a scripted log: what waiters hear, and when the lease may be used."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from quorumcache.node.replica.group import (
 )
 from quorumcache.node.state_machine import decode_batch, encode_batch
 from quorumcache.node.store.commands import OP_APPEND, OP_SET, OP_TICK
-from quorumcache.node.store.results import STORED
+from quorumcache.node.store.results import NOT_STORED, STORED
 from quorumcache.node.store.store import ShardStore
 from tests.support.get_forms import read_at_once
 from tests.support.item_tables import item_of, items_of
@@ -65,6 +66,30 @@ def test_commands_of_one_turn_are_one_entry_in_their_order() -> None:
     world.commit_all()
     assert [w.heard for w in waiters] == [[STORED]] * 3
     assert world.host.bytes_used == world.group.machine.bytes_used > 0
+
+
+def test_the_commands_of_an_entry_are_kept_unless_it_begins_with_a_plain_set() -> None:
+    world = World()
+    plain, other = command(), (0, 0, 0, OP_APPEND, b"k", DATA)
+    world.group.submit(plain, 10, Hears())
+    world.turn()
+    world.group.submit(other, 10, Hears())
+    world.turn()
+    assert sys.getrefcount(plain) == 2, "this name, and the call's"
+    assert sys.getrefcount(other) == 3
+    world.commit_all()
+    assert sys.getrefcount(other) == 2
+
+
+def test_an_entry_whose_commands_were_not_kept_is_applied_from_its_bytes() -> None:
+    world = World()
+    waiters = [world.submit(), Hears()]
+    world.group.submit((0, 0, 0, OP_APPEND, b"absent", DATA), 10, waiters[1])
+    world.turn()
+    world.commit_all()
+    assert [w.heard for w in waiters] == [[STORED], [NOT_STORED]]
+    assert list(items_of(world.group.machine.items)) == [b"k"]  # type: ignore[attr-defined]
+    assert world.group._inflight_bytes == 0
 
 
 def test_many_bytes_of_one_turn_are_cut_into_entries() -> None:
