@@ -28,6 +28,7 @@ from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.housekeeping.leases import LOOK_MS as LEASES_LOOK_MS
 from quorumcache.node.housekeeping.leases import Leases
 from quorumcache.node.housekeeping.memory_round import ROUND_MS, MemoryRound
+from quorumcache.node.housekeeping.packing import Packing
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH
 from quorumcache.node.peers.peer import PeerSpec
@@ -258,7 +259,7 @@ class Member:
             every_ms=REPORT_MS,
             on_bug=office.bug,
         )
-        rounds.in_sweeps(self.memory.tidy)
+        rounds.in_sweeps(self.memory.tidy, Packing(self._host).look)
         rounds.in_sweeps(self._hot_keys.look, every_ms=HOT_KEYS_LOOK_MS, on_bug=self.office.bug)
         rounds.in_sweeps(self.memory.decide, every_ms=ROUND_MS)
         rounds.in_sweeps(self._leases.look, every_ms=LEASES_LOOK_MS)

@@ -388,6 +388,11 @@ class ReplicatedLog:
         """
         raise NotImplementedError
 
+    def pack(self) -> int:
+        """Hold old entries in less memory, if that is worth it: called now and then. How many
+        entries were touched."""
+        return 0
+
     def snapshot_meta(self, index: Index) -> SnapshotMeta:
         """What a snapshot of the state after applying `index` must carry. `first_index` - 1 <=
         `index` <= `commit_index`."""

@@ -1,9 +1,11 @@
 """The log as a replica holds it in memory: entries after a compaction point.
 
-     compacted away          held in memory, entries[i].index == first_index + i
-    ------------------][------------------------------------------------------]
-      (prev_index,      first_index           unstable_index        last_index
-       prev_term)                             from here on not yet handed out
+     compacted away      packed runs     entries[i].index == loose_index + i
+    ------------------][---------------][-----------------------------------------------]
+      (prev_index,      first_index      loose_index      unstable_index      last_index
+       prev_term)                                         from here on not yet handed out
+
+Entries that are committed, and so never change, are packed now and then (`packed.py`).
 
 What was handed out in a Ready but is not durable yet is not tracked here: acknowledgements wait for
 durability in `messages_after_append`, and a leader counts itself when `persisted` is called.
@@ -14,10 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from quorumcache.node.consensus.packed import PACKED_OVERHEAD_BYTES, PackedRun, pack, run_of
 from quorumcache.node.consensus.values import Entry, EntryKind, Index, Term
 
 ENTRY_OVERHEAD_BYTES: Final = 64
-"""Charged per entry on top of its payload."""
+"""Charged per entry on top of its payload, until it is packed."""
+
+LOOSE_ENTRIES_MAX: Final = 128
+"""So many entries that might be packed are left as they are: the newest ones are asked for."""
 
 _NORMAL: Final = int(EntryKind.NORMAL)
 _new: Final = tuple.__new__  # see raft/proposals.py
@@ -32,6 +38,8 @@ class EntryLog:
         "first_index",
         "last_index",
         "last_term",
+        "loose_index",
+        "packed",
         "prev_index",
         "prev_term",
         "unstable_index",
@@ -40,14 +48,18 @@ class EntryLog:
     def __init__(
         self, prev_index: Index = 0, prev_term: Term = 0, entries: Iterable[Entry] = ()
     ) -> None:
+        self.packed: list[PackedRun] = []
+        """The entries [first_index, loose_index)."""
         self.entries: list[Entry] = []
+        """The entries [loose_index, last_index]."""
+        self.loose_index = prev_index + 1
         self.prev_index = prev_index
         """The compaction point: index of the last entry forgotten; 0 = nothing was."""
         self.prev_term = prev_term
         self.first_index = prev_index + 1
         """Invariant: prev_index + 1."""
         self.last_index = prev_index
-        """Invariant: prev_index + len(entries)."""
+        """Invariant: loose_index + len(entries) - 1."""
         self.last_term = prev_term
         self.bytes = 0
         self.unstable_index = prev_index + 1
@@ -62,9 +74,11 @@ class EntryLog:
 
     def term_at(self, index: Index) -> Term | None:
         """Term of the entry at `index`; None if it is not here (compacted, or not yet written)."""
-        position = index - self.first_index
+        position = index - self.loose_index
         if position >= 0:
             return self.entries[position].term if index <= self.last_index else None
+        if index >= self.first_index:
+            return self.packed[run_of(self.packed, index)].term
         return self.prev_term if index == self.prev_index else None
 
     def matches(self, index: Index, term: Term) -> bool:
@@ -73,21 +87,38 @@ class EntryLog:
 
     def slice(self, lo: Index, hi: Index) -> list[Entry]:
         """Entries [lo, hi); first_index <= lo <= hi <= last_index + 1."""
-        first = self.first_index
-        assert first <= lo, (first, lo)
+        first = self.loose_index
         assert lo <= hi <= self.last_index + 1, (lo, hi, self.last_index)
-        return self.entries[lo - first : hi - first]
+        if lo >= first:
+            return self.entries[lo - first : hi - first]
+        found = self._unpacked(lo, hi)
+        if hi > first:
+            found += self.entries[: hi - first]
+        return found
+
+    def _unpacked(self, lo: Index, hi: Index) -> list[Entry]:
+        """Of the entries [lo, hi) those that are packed; `lo` is."""
+        assert self.first_index <= lo, (self.first_index, lo)
+        found: list[Entry] = []
+        for position in range(run_of(self.packed, lo), len(self.packed)):
+            run = self.packed[position]
+            if run.first_index >= hi:
+                break
+            found += run.entries(max(lo, run.first_index), min(hi, run.last_index + 1))
+        return found
 
     def batch(self, lo: Index, bytes_max: int) -> tuple[tuple[Entry, ...], int]:
         """Entries from `lo` on whose payloads fit `bytes_max`, at least one if there is one.
 
         Returns them and their payload bytes.
         """
-        first = self.first_index
-        assert first <= lo, (first, lo)
+        first = self.loose_index
         entries = self.entries
         position = lo - first
-        if position == len(entries) - 1:  # the usual case: one new entry
+        if position < 0:
+            entries = self._from_packed(lo, bytes_max)
+            position = 0
+        elif position == len(entries) - 1:  # the usual case: one new entry
             entry = entries[position]
             return (entry,), len(entry[3])
         size = 0
@@ -97,6 +128,19 @@ class EntryLog:
             if size > bytes_max and end > position:
                 return tuple(entries[position:end]), size - len(entries[end][3])
         return tuple(entries[position:]), size
+
+    def _from_packed(self, lo: Index, bytes_max: int) -> list[Entry]:
+        """Entries from `lo` on, which is packed: more than `bytes_max`, or all."""
+        assert self.first_index <= lo, (self.first_index, lo)
+        found: list[Entry] = []
+        for position in range(run_of(self.packed, lo), len(self.packed)):
+            run = self.packed[position]
+            start = max(lo, run.first_index)
+            found += run.entries(start, run.last_index + 1)
+            bytes_max -= run.payload_bytes(start, run.last_index + 1)
+            if bytes_max < 0:
+                return found
+        return found + self.entries
 
     def is_up_to_date(self, last_index: Index, last_term: Term) -> bool:
         """Is a log that ends so at least as up to date as this one? (Raft thesis 3.6.1)"""
@@ -111,13 +155,19 @@ class EntryLog:
         The compaction point is the lowest answer. Source: Raft paper 5.3, "if desired ...".
         """
         index = min(index, self.last_index)
-        first = self.first_index
+        first = self.loose_index
         entries = self.entries
         while index >= first:
             found = entries[index - first].term
             if found <= term:
                 return index, found
             index -= 1
+        if index >= self.first_index:
+            for position in range(run_of(self.packed, index), -1, -1):
+                run = self.packed[position]
+                if run.term <= term:
+                    return min(index, run.last_index), run.term
+            index = self.prev_index
         if index < self.prev_index:
             return index, 0  # compacted away: nothing is known
         return self.prev_index, self.prev_term
@@ -149,9 +199,14 @@ class EntryLog:
 
     def payload_bytes(self, lo: Index, hi: Index) -> int:
         """Payload bytes of the entries [lo, hi); limits as in `slice`."""
-        first = self.first_index
-        assert first <= lo, (first, lo)
+        first = self.loose_index
         size = 0
+        if lo < first:
+            assert self.first_index <= lo, (self.first_index, lo)
+            for run in self.packed:
+                if run.last_index >= lo and run.first_index < hi:
+                    size += run.payload_bytes(max(lo, run.first_index), min(hi, run.last_index + 1))
+            lo = first
         for position in range(lo - first, hi - first):
             size += len(self.entries[position][3])
         return size
@@ -167,47 +222,85 @@ class EntryLog:
         return len(entries)
 
     def truncate_suffix(self, index: Index) -> None:
-        """Drop all entries >= `index`."""
-        position = index - self.first_index
-        assert position >= 0, (index, self.first_index)
+        """Drop all entries >= `index`, none of them packed."""
+        position = index - self.loose_index
+        assert position >= 0, (index, self.loose_index)
         entries = self.entries
         for entry in entries[position:]:
             self.bytes -= len(entry[3]) + ENTRY_OVERHEAD_BYTES
         del entries[position:]
-        self.last_index = self.prev_index + len(entries)
-        self.last_term = entries[-1].term if entries else self.prev_term
+        self.last_index = index - 1
+        term = self.term_at(self.last_index)
+        assert term is not None
+        self.last_term = term
         self.unstable_index = min(self.unstable_index, self.last_index + 1)
 
     def bytes_after(self, index: Index) -> int:
         """Bytes that the entries > `index` take; `bytes` if nothing below is held."""
-        dropped = self.entries[: max(0, index - self.prev_index)]
-        return self.bytes - sum(len(entry[3]) + ENTRY_OVERHEAD_BYTES for entry in dropped)
+        return self.bytes - self._bytes_until(index)
+
+    def _bytes_until(self, index: Index) -> int:
+        """Bytes that the entries <= `index` take."""
+        size = 0
+        for run in self.packed:
+            if run.first_index > index:
+                return size
+            last = min(index, run.last_index)
+            size += run.payload_bytes(run.first_index, last + 1)
+            size += PACKED_OVERHEAD_BYTES * (last + 1 - run.first_index)
+        for entry in self.entries[: max(0, index + 1 - self.loose_index)]:
+            size += len(entry[3]) + ENTRY_OVERHEAD_BYTES
+        return size
+
+    def pack(self, index: Index, least: int = LOOSE_ENTRIES_MAX) -> int:
+        """Pack the entries <= `index` if they are `least` or more; how many that were.
+
+        They must be committed and handed out: what is packed is never truncated.
+        """
+        count = index + 1 - self.loose_index
+        if count < least:
+            return 0
+        assert index < self.unstable_index, (index, self.unstable_index)
+        entries = self.entries[:count]
+        self.bytes -= count * (ENTRY_OVERHEAD_BYTES - PACKED_OVERHEAD_BYTES)
+        self.packed += pack(entries)
+        del self.entries[:count]
+        self.loose_index = index + 1
+        return count
 
     def compact(self, index: Index) -> None:
         """Forget all entries <= `index`; they must have been handed out."""
         if index <= self.prev_index:
             return
         assert index < self.unstable_index, (index, self.unstable_index)
-        count = index - self.prev_index
-        entries = self.entries
-        term = entries[count - 1].term
-        for entry in entries[:count]:
-            self.bytes -= len(entry[3]) + ENTRY_OVERHEAD_BYTES
-        del entries[:count]
+        term = self.term_at(index)
+        assert term is not None
+        self.bytes -= self._bytes_until(index)
+        packed = self.packed
+        if index + 1 >= self.loose_index:
+            del self.entries[: index + 1 - self.loose_index]
+            self.packed = []
+            self.loose_index = index + 1
+        else:
+            position = run_of(packed, index + 1)
+            if packed[position].first_index <= index:
+                packed[position] = packed[position].after(index)
+            del packed[:position]
         self.prev_index = index
         self.prev_term = term
         self.first_index = index + 1
 
     def restore(self, index: Index, term: Term) -> None:
         """Replace everything by a snapshot that ends at `index`."""
+        self.packed = []
         self.entries = []
         self.bytes = 0
         self.prev_index = self.last_index = index
         self.prev_term = self.last_term = term
-        self.first_index = self.unstable_index = index + 1
+        self.first_index = self.loose_index = self.unstable_index = index + 1
 
     def take_unstable(self) -> list[Entry]:
         """Entries not handed out yet; now they are."""
         lo = self.unstable_index
         self.unstable_index = self.last_index + 1
-        return self.entries[lo - self.first_index :]
+        return self.entries[lo - self.loose_index :]

@@ -152,4 +152,4 @@ def log_of(terms: Sequence[int], base: int = 0) -> list[Entry]:
 
 
 def terms_of(raft: Raft) -> list[int]:
-    return [entry.term for entry in raft.log.entries]
+    return [entry.term for entry in raft.log.slice(raft.first_index, raft.last_index + 1)]

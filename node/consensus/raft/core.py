@@ -304,6 +304,9 @@ class Raft(RaftState):
         self.log.compact(index)
         configurations.configurations_compacted(self, self.log.prev_index)
 
+    def pack(self) -> int:
+        return self.log.pack(self.emitted_index)
+
     def persisted(self, last_index: Index, last_term: Term) -> bool:
         self.has_durable_state = True
         # Only entries of our own reign count: they are never overwritten while it lasts, so what

@@ -6,17 +6,20 @@ from random import Random
 
 import pytest
 
-from quorumcache.node.consensus.log import ENTRY_OVERHEAD_BYTES, EntryLog
+from quorumcache.node.consensus.log import ENTRY_OVERHEAD_BYTES, LOOSE_ENTRIES_MAX, EntryLog
+from quorumcache.node.consensus.packed import PACKED_OVERHEAD_BYTES
 from quorumcache.node.consensus.values import Entry
 from tests.support.raft_solo import log_of
 
 
 class Model:
-    """The same log as a plain list from index 1 on, of which a prefix counts as compacted."""
+    """The same log as a plain list from index 1 on, of which a prefix counts as compacted, and one
+    as packed."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.compacted = 0
+        self.packed = 0
         self.taken = 0
 
     def term_at(self, index: int) -> int | None:
@@ -26,6 +29,16 @@ class Model:
             return self.entries[index - 1].term
         return None
 
+    def conflict_hint(self, index: int, term: int) -> tuple[int, int]:
+        index = min(index, len(self.entries))
+        below = self.entries[self.compacted : max(index, self.compacted)]
+        fitting = [e for e in below if e.term <= term]
+        if fitting:
+            return fitting[-1].index, fitting[-1].term
+        if index < self.compacted:
+            return index, 0
+        return self.compacted, self.entries[self.compacted - 1].term if self.compacted else 0
+
 
 def check(log: EntryLog, model: Model) -> None:
     count = len(model.entries)
@@ -33,11 +46,22 @@ def check(log: EntryLog, model: Model) -> None:
     assert log.first_index == model.compacted + 1
     assert log.last_term == (model.entries[-1].term if count else 0)
     held = model.entries[model.compacted :]
-    assert log.entries == held
-    assert log.bytes == sum(len(e.payload) + ENTRY_OVERHEAD_BYTES for e in held)
+    assert log.slice(log.first_index, log.last_index + 1) == held
+    packed = log.loose_index - log.first_index
+    assert log.entries == held[packed:]
+    overhead = packed * PACKED_OVERHEAD_BYTES + len(log.entries) * ENTRY_OVERHEAD_BYTES
+    assert log.bytes == sum(len(e.payload) for e in held) + overhead
+    for index in range(model.compacted, count + 1):
+        kept = held[index - model.compacted :]
+        is_packed = [e for e in kept if e.index < log.loose_index]
+        overhead = ENTRY_OVERHEAD_BYTES * (len(kept) - len(is_packed))
+        overhead += PACKED_OVERHEAD_BYTES * len(is_packed)
+        assert log.bytes_after(index) == sum(len(e.payload) for e in kept) + overhead
     assert log.unstable_index == model.taken + 1
     for index in range(count + 3):
         assert log.term_at(index) == model.term_at(index)
+        for hint_term in (0, 1, log.last_term // 2, log.last_term):
+            assert log.conflict_hint(index, hint_term) == model.conflict_hint(index, hint_term)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -46,11 +70,12 @@ def test_random_operations_agree_with_a_list(seed: int) -> None:
     log, model = EntryLog(), Model()
     term = 1
     for _ in range(300):
-        operation = random.randrange(7)
+        operation = random.randrange(8)
         count = len(model.entries)
         if operation <= 1:
             term += random.random() < 0.2
-            entry = Entry(count + 1, term, 0, b"x" * random.randrange(5))
+            payload = bytes([random.randrange(256)]) * random.randrange(5)
+            entry = Entry(count + 1, term, int(random.random() < 0.1), payload)
             log.append(entry)
             model.entries.append(entry)
         elif operation == 6 and model.taken == count:
@@ -58,8 +83,8 @@ def test_random_operations_agree_with_a_list(seed: int) -> None:
             assert entry == (count + 1, term, 0, entry.payload)
             model.entries.append(entry)
             model.taken += 1
-        elif operation == 2 and count > model.compacted:
-            index = random.randrange(model.compacted + 1, count + 1)
+        elif operation == 2 and count > (fixed := max(model.compacted, model.packed)):
+            index = random.randrange(fixed + 1, count + 1)
             log.truncate_suffix(index)
             del model.entries[index - 1 :]
             model.taken = min(model.taken, index - 1)
@@ -71,6 +96,11 @@ def test_random_operations_agree_with_a_list(seed: int) -> None:
             index = random.randrange(model.compacted, model.taken + 1)
             log.compact(index)
             model.compacted = max(model.compacted, index)
+        elif operation == 7 and model.taken > max(model.compacted, model.packed):
+            before = max(model.compacted, model.packed)
+            index = random.randrange(before, model.taken + 1)
+            assert log.pack(index, 2) == (index - before if index - before >= 2 else 0)
+            model.packed = log.loose_index - 1
         elif count > model.compacted:
             lo = random.randrange(model.compacted + 1, count + 1)
             hi = random.randrange(lo, count + 2)
@@ -131,8 +161,33 @@ def test_what_was_not_handed_out_is_never_compacted() -> None:
     assert log.first_index == 2
 
 
+def test_few_entries_stay_as_they_are_and_what_is_new_is_never_packed() -> None:
+    log = EntryLog(0, 0, log_of((1,) * LOOSE_ENTRIES_MAX))
+    assert log.pack(LOOSE_ENTRIES_MAX - 1) == 0
+    assert log.packed == []
+    assert log.pack(LOOSE_ENTRIES_MAX) == LOOSE_ENTRIES_MAX
+    assert log.pack(LOOSE_ENTRIES_MAX) == 0
+    assert (log.entries, log.loose_index) == ([], LOOSE_ENTRIES_MAX + 1)
+    log.append(Entry(LOOSE_ENTRIES_MAX + 1, 1, 0, b""))
+    with pytest.raises(AssertionError):
+        log.pack(LOOSE_ENTRIES_MAX + 1, 1)
+    with pytest.raises(AssertionError):
+        log.truncate_suffix(LOOSE_ENTRIES_MAX)
+
+
+def test_a_batch_goes_on_from_what_is_packed_to_what_is_not() -> None:
+    log = EntryLog(0, 0, [Entry(n, 1, 0, b"x" * 10) for n in range(1, 7)])
+    log.pack(2, 1)
+    log.pack(4, 1)
+    assert [run.first_index for run in log.packed] == [1, 3]
+    assert log.batch(2, 45) == (tuple(log.slice(2, 6)), 40)
+    assert log.batch(2, 1000) == (tuple(log.slice(2, 7)), 50)
+    assert log.batch(2, 9) == ((Entry(2, 1, 0, b"x" * 10),), 10)
+
+
 def test_restore_replaces_everything() -> None:
     log = EntryLog(0, 0, log_of((1, 1, 1)))
+    log.pack(2, 1)
     log.restore(10, 4)
     assert (log.first_index, log.last_index, log.last_term, log.bytes) == (11, 10, 4, 0)
     assert log.take_unstable() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quorumcache.node.consensus.log import LOOSE_ENTRIES_MAX
 from quorumcache.node.consensus.progress import SNAPSHOT_SILENT_CHECKS
 from quorumcache.node.consensus.raft.messages import (
     Append,
@@ -13,12 +14,13 @@ from quorumcache.node.consensus.raft.messages import (
 )
 from quorumcache.node.consensus.values import (
     Configuration,
+    Entry,
     Role,
     SnapshotMeta,
     SnapshotSource,
 )
 from tests.support.raft_cluster import RaftCluster
-from tests.support.raft_solo import ELECTION_TICKS, Solo, log_of
+from tests.support.raft_solo import ELECTION_TICKS, Solo, log_of, terms_of
 
 THREE = Configuration((1, 2, 3))
 
@@ -232,6 +234,32 @@ def test_the_log_that_is_kept_for_others_is_bounded() -> None:
     solo.flush()
     solo.raft.compact(14, solo.raft.log_bytes - 1)
     assert solo.raft.first_index == 15
+
+
+def test_only_what_was_handed_out_as_committed_is_packed() -> None:
+    count = LOOSE_ENTRIES_MAX
+    solo = Solo(term=1, terms=(1,) * (3 * count))
+    assert solo.raft.pack() == 0, "a new leader may replace all of it"
+    solo.step(2, Append(1, 3 * count, 1, 2 * count, ()))
+    solo.flush()
+    assert solo.raft.pack() == 2 * count
+    solo.step(3, Append(2, 2 * count, 1, 2 * count, (Entry(2 * count + 1, 2, 0, b"new"),)))
+    assert terms_of(solo.raft) == [1] * (2 * count) + [2]
+
+
+def test_a_peer_that_is_behind_is_sent_packed_entries() -> None:
+    solo = Solo()
+    solo.lead(2)
+    for number in range(LOOSE_ENTRIES_MAX + 5):
+        solo.raft.propose(b"%d" % number)
+    solo.flush()
+    solo.acknowledge(2)
+    solo.flush()
+    held = solo.raft.log.slice(1, solo.raft.last_index + 1)
+    assert solo.raft.pack() == len(held)
+    solo.step(3, AppendReply(solo.raft.term, 1, False, 0, 0))
+    (append,) = appends_to(solo, 3)
+    assert list(append.entries) == held[1:]
 
 
 def test_no_log_is_kept_for_a_peer_that_stays_silent() -> None:

@@ -742,7 +742,8 @@ def test_4_3_a_new_leader_finishes_a_joint_change() -> None:
     cluster.wait_for_leader()
     cluster.tick(5)
     assert [cluster[i].configuration for i in (2, 3)] == [Configuration((1, 2, 3))] * 2
-    seen = configuration_entries(cluster[2].log.entries)
+    log = cluster[2].log
+    seen = configuration_entries(log.slice(log.first_index, log.last_index + 1))
     joint = Configuration((1, 2, 3), (), (1, 2, 3, 4, 5))
     assert seen == [Configuration((1, 2, 3, 4, 5)), joint, Configuration((1, 2, 3))]
 

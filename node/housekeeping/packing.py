@@ -1,0 +1,32 @@
+"""Has the logs of all groups hold old entries in less memory, a few in each sweep. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from quorumcache.node.replica.group import ReplicaGroup
+    from quorumcache.node.replica.host import ReplicaHost
+
+ENTRIES_PER_LOOK: Final = 1 << 13
+"""Entries that one look packs, beyond which the next groups wait: a millisecond. With a look every
+50 ms that is twice as many as a node takes in."""
+
+
+class Packing:
+    """`look` is called in every sweep."""
+
+    def __init__(self, host: ReplicaHost) -> None:
+        self._host = host
+        self._to_pack: list[ReplicaGroup] = []
+        """Groups that were not looked at in this round."""
+
+    def look(self) -> None:
+        """Pack what the next groups have, and begin another round if all had their turn."""
+        packed = 0
+        if not self._to_pack:
+            self._to_pack = list(self._host.groups.values())
+        while self._to_pack and packed < ENTRIES_PER_LOOK:
+            group = self._to_pack.pop()
+            if not group.is_removed:
+                packed += group.log.pack()
