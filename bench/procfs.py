@@ -27,6 +27,14 @@ def rss_bytes(pid: int) -> int:
     raise TargetError(f"process {pid} has no resident memory (it is ending)")
 
 
+def queued_ms(task: int | str) -> float:
+    """How long the thread of that number has waited for a processor so far, in milliseconds.
+
+    That of a process is its main thread; "thread-self" is the one that asks.
+    """
+    return int(_read(task, "schedstat").split()[1]) / 1e6
+
+
 def total_cpu_seconds(pids: Sequence[int]) -> float:
     """Sum of `cpu_seconds`; processes that are gone count as 0."""
     total = 0.0
@@ -73,7 +81,7 @@ class OthersMeter:
         return max(0.0, 100 * used / elapsed) if elapsed else 0.0
 
 
-def _read(pid: int, name: str) -> str:
+def _read(pid: int | str, name: str) -> str:
     try:
         return Path(f"/proc/{pid}/{name}").read_text()
     except (FileNotFoundError, ProcessLookupError):

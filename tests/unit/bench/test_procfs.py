@@ -16,6 +16,13 @@ from quorumcache.bench.errors import TargetError
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+def test_what_a_thread_waited_for_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert procfs.queued_ms("thread-self") >= 0
+    assert procfs.queued_ms(os.getpid()) >= 0
+    use_files(monkeypatch, {"/proc/7/schedstat": "900 2500000 12\n"})
+    assert procfs.queued_ms(7) == 2.5
+
+
 def use_files(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
     """Let /proc hold these files."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +31,14 @@ from tests.unit.bench.test_race_report import measured
 ITEMS = 20
 
 
-def found(*, seconds: float = 2.5, snapshots_ms: float = 2.0, started_ms: float = 3.0) -> Restart:
+def found(
+    *,
+    seconds: float = 2.5,
+    snapshots_ms: float = 2.0,
+    started_ms: float = 3.0,
+    sent_ms: float = 0.4,
+    received_ms: float = 0.5,
+) -> Restart:
     return Restart(
         items=1_000_000,
         empty_seconds=0.5,
@@ -37,6 +46,8 @@ def found(*, seconds: float = 2.5, snapshots_ms: float = 2.0, started_ms: float 
         quiet_ms=1.0,
         snapshots_ms=snapshots_ms,
         started_ms=started_ms,
+        sent_ms=sent_ms,
+        received_ms=received_ms,
     )
 
 
@@ -50,9 +61,11 @@ def test_both_goals_are_held_against_the_figures() -> None:
     assert [goal.is_met for goal in goals(found(seconds=3.0))] == [False, True]
     assert [goal.is_met for goal in goals(found(snapshots_ms=5.1))] == [True, False]
     assert [goal.is_met for goal in goals(found(started_ms=5.1))] == [True, False]
+    assert [goal.is_met for goal in goals(found(sent_ms=5.1))] == [True, False]
+    assert [goal.is_met for goal in goals(found(received_ms=5.1))] == [True, False]
     table = restart_table(found(seconds=3.0))
     (row,) = table.rows
-    assert row == ("1,000,000", "", "0.50", "3.00", "400,000", "1.0", "2.0", "3.0")
+    assert row == ("1,000,000", "", "0.50", "3.00", "400,000", "1.0", "2.0", "3.0", "0.4", "0.5")
     assert len(row) == len(table.columns)
     assert any("GOAL MISSED: items loaded at a start 400,000 /s" in note for note in table.notes)
 
@@ -64,7 +77,7 @@ def test_a_stall_of_the_server_is_seen() -> None:
         asked.set()
         assert gate.wait(60)
 
-    with TinyMemcached(hook) as server, Pings(server.address) as pings:
+    with TinyMemcached(hook) as server, Pings(at(server.address)) as pings:
         assert asked.wait(60)
         assert pings.count == 0
         gate.set()
@@ -73,11 +86,32 @@ def test_a_stall_of_the_server_is_seen() -> None:
     assert pings.longest_ms > 0
 
 
+def test_what_is_waited_for_a_processor_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = []
+
+    def queued_ms(task: int | str) -> float:
+        tasks.append(task)
+        return 1e6 * len(tasks)
+
+    monkeypatch.setattr(restart.procfs, "queued_ms", queued_ms)
+    gate = threading.Event()
+    with TinyMemcached() as server, Pings(at(server.address)) as pings:
+        while pings.count < 3:
+            assert not gate.wait(0.001)
+    assert pings.longest_ms == 0, "all of it was"
+    assert {*tasks} == {os.getpid(), "thread-self"}
+
+
 def test_a_server_that_is_gone_is_told() -> None:
     with TinyMemcached() as server:
         gone = server.address
     with pytest.raises(TargetError, match="cannot connect"):
-        listen(gone, 0.01)
+        listen(at(gone), 0.01)
+
+
+def at(address: tuple[str, int]) -> Any:
+    """A node there, in this process."""
+    return SimpleNamespace(address=address, pid=os.getpid())
 
 
 def node(tmp_path: Path, script: str) -> LocalNode:
@@ -111,11 +145,12 @@ class Cluster:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, filled: int) -> None:
         self.done: list[str] = []
         self.nodes = [LocalNode(name, [], Path(), port) for port, name in enumerate("abc", 1)]
+        monkeypatch.setattr(LocalNode, "stop", self.stop)
         self.addresses = [one.address for one in self.nodes]
         self.pids = [7, 8, 9]
         self.options: Any = self
         self.filled = filled
-        self.seconds = iter([0.5, 4.5])
+        self.seconds = iter([0.5, 4.5, 9.0])
         self.stalls = iter([1.0, 3.0])
         routes = Routes(tuple(self.addresses), (0, 1, 2, 0))
         monkeypatch.setattr(restart, "start_again", self.start_again)
@@ -134,15 +169,21 @@ class Cluster:
     def start_again(self, one: LocalNode, cpus: Sequence[int]) -> float:
         assert cpus == (5,)
         self.done.append(f"restart {one.name}")
+        self.pids = [7, 8, 9]
         return next(self.seconds)
 
-    def listen(self, address: Any) -> float:
-        assert address == self.nodes[2].address
+    def listen(self, node: Any) -> float:
+        assert node is self.nodes[2]
         self.done.append("listen")
         return next(self.stalls)
 
+    def stop(self) -> None:
+        self.done.append("stop")
+        self.pids = [7, 8]
+
     def run(self, ports: list[int], load: Load, **named: Any) -> Any:
-        assert (ports, load.keys, named["fill"]) == ([1, 2, 3], ITEMS, True)
+        assert (load.keys, named["fill"]) == (ITEMS, True)
+        assert ports == [1, 2, 3][: len(self.pids)], "of the nodes that run"
         assert len(named["owners"].read_text().split()) == ITEMS
         self.done.append("fill")
         return measured(5, filled=self.filled).lap
@@ -151,9 +192,8 @@ class Cluster:
 class Still:
     """Pings that need no server."""
 
-    longest_ms = 2.0
-
-    def __init__(self, address: Any) -> None: ...
+    def __init__(self, node: LocalNode) -> None:
+        self.longest_ms = {"a": 6.0, "c": 2.0}[node.name]
 
     def __enter__(self) -> Still:
         return self
@@ -166,7 +206,9 @@ def test_a_node_is_measured_empty_and_then_full(
 ) -> None:
     world: Any = Cluster(monkeypatch, ITEMS)
     result = measure_restart(world, world, ITEMS, tmp_path, lambda text: None)
-    assert ",".join(world.done) == "restart c,led,listen,fill,rest,restart c,listen"
+    empty, full = "restart c,led,listen,fill,rest", "restart c,listen"
+    behind = "stop,fill,rest,restart c,rest"
+    assert ",".join(world.done) == f"{empty},{full},{behind}"
     assert result == Restart(
         items=ITEMS,
         empty_seconds=0.5,
@@ -174,6 +216,8 @@ def test_a_node_is_measured_empty_and_then_full(
         quiet_ms=1.0,
         snapshots_ms=2.0,
         started_ms=3.0,
+        sent_ms=6.0,
+        received_ms=2.0,
     )
 
 

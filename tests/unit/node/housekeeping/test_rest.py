@@ -1,4 +1,4 @@
-"""When memory is given back: once after each spell of work, and not while clients wait."""
+"""When memory is given back: after each spell of work, and not while clients wait."""
 
 from __future__ import annotations
 
@@ -32,8 +32,23 @@ def test_once_after_each_spell_of_work() -> None:
     assert world.look(REST_PASSES) == 0
     assert world.look() == 1
     assert world.look(1000) == 1
-    world.counters.snapshots_taken = 1
-    assert world.look(REST_PASSES + 1) == 2
+    world.counters.entries_applied = 6
+    assert world.look(REST_PASSES) == 1
+    assert world.look(1000) == 2
+
+
+def test_at_rest_after_each_snapshot_and_under_load_after_none() -> None:
+    world = World()
+    world.counters.entries_applied = 5
+    assert world.look(REST_PASSES + 1) == 1
+    for number in range(1, 5):
+        world.counters.snapshots_taken = number
+        assert world.look() == 1 + number, "all of it at once would be a stall"
+        assert world.look() == 1 + number
+    for number in range(5, 50):
+        world.counters.entries_applied += 1
+        world.counters.snapshots_taken = number
+        assert world.look() == 5
 
 
 def test_work_puts_it_off() -> None:
