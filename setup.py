@@ -43,6 +43,9 @@ CORE = {
 }
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""
 
+if sys.platform != "linux":
+    del CORE["log_writer"]  # It has an eventfd. Its twin in Python runs.
+
 CORE_SOURCES = ("*.py", "*.pyx", "*.pxd", "*.c", "*.h")
 """What the compiled form is made of, here and in `ring`."""
 

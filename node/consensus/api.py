@@ -43,6 +43,10 @@ from quorumcache.node.consensus.values import (
 
 _NOTHING: list[Any] = []
 
+HANDED_OUT_MAX: Final = 64
+"""Committed entries that are handed out at once, at most. A replica that has read its log again
+hears at one moment that all of it is committed, as do the others of its node."""
+
 
 class Ready:
     """Everything that became due since the last one. See the module docstring for the legal order
@@ -73,7 +77,8 @@ class Ready:
     messages: list[Outbound]
     messages_after_append: list[Outbound]
     committed_entries: list[Entry]
-    """Each entry exactly once, in order; held back while a snapshot is being installed."""
+    """Each entry exactly once, in order; held back while a snapshot is being installed. At most
+    `HANDED_OUT_MAX`: `has_ready` tells whether there are more."""
     read_states: list[ReadState]
     failed_reads: list[int]
     """Contexts of reads that cannot be served here any more: leadership was lost."""

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -19,8 +20,8 @@ typedef struct {
 
 struct log_writer {
     log_calls calls;
+    sem_t wanted;         /* once for each job, and for the end */
     pthread_mutex_t lock; /* of what stands from here to `users` */
-    pthread_cond_t wanted;
     pthread_cond_t ended;
     job_queue waiting;
     job_queue done;
@@ -192,7 +193,7 @@ static void free_writer(log_writer *writer)
     if (writer->eventfd >= 0)
         close(writer->eventfd);
     pthread_cond_destroy(&writer->ended);
-    pthread_cond_destroy(&writer->wanted);
+    sem_destroy(&writer->wanted);
     pthread_mutex_destroy(&writer->lock);
     free(writer->zeros);
     free(writer);
@@ -210,16 +211,17 @@ static void release(log_writer *writer)
 static void *run(void *argument)
 {
     log_writer *writer = argument;
-    pthread_mutex_lock(&writer->lock);
+    pthread_setname_np(pthread_self(), "quorumcache-log"); /* As long as a name may be. */
     for (;;) {
+        while (sem_wait(&writer->wanted))
+            ; /* Interrupted. */
+        pthread_mutex_lock(&writer->lock);
         log_job *job = queue_take(&writer->waiting);
-        if (job == NULL) {
-            if (writer->is_ending)
-                break;
-            pthread_cond_wait(&writer->wanted, &writer->lock);
-            continue;
-        }
+        if (job == NULL && writer->is_ending)
+            break;
         pthread_mutex_unlock(&writer->lock);
+        if (job == NULL)
+            continue;
         if (job->data != NULL)
             append(writer, job);
         else
@@ -227,11 +229,9 @@ static void *run(void *argument)
         pthread_mutex_lock(&writer->lock);
         bool is_first = writer->done.first == NULL;
         queue_add(&writer->done, job);
-        if (is_first) {
-            pthread_mutex_unlock(&writer->lock);
+        pthread_mutex_unlock(&writer->lock);
+        if (is_first)
             tell(writer);
-            pthread_mutex_lock(&writer->lock);
-        }
     }
     writer->has_ended = true;
     pthread_cond_signal(&writer->ended);
@@ -277,7 +277,7 @@ log_writer *log_writer_start(const log_calls *calls, size_t zeros)
     queue_init(&writer->waiting);
     queue_init(&writer->done);
     pthread_mutex_init(&writer->lock, NULL);
-    pthread_cond_init(&writer->wanted, NULL);
+    sem_init(&writer->wanted, 0, 0);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&writer->ended, &attributes);
@@ -300,7 +300,7 @@ void log_writer_add(log_writer *writer, log_job *job)
     pthread_mutex_lock(&writer->lock);
     queue_add(&writer->waiting, job);
     pthread_mutex_unlock(&writer->lock);
-    pthread_cond_signal(&writer->wanted);
+    sem_post(&writer->wanted);
 }
 
 log_job *log_writer_take(log_writer *writer)
@@ -334,7 +334,7 @@ bool log_writer_end(log_writer *writer, unsigned milliseconds)
     }
     pthread_mutex_lock(&writer->lock);
     writer->is_ending = true;
-    pthread_cond_signal(&writer->wanted);
+    sem_post(&writer->wanted);
     while (!writer->has_ended)
         if (pthread_cond_timedwait(&writer->ended, &writer->lock, &until))
             break;
@@ -349,6 +349,6 @@ void log_writer_drop(log_writer *writer)
         return;
     pthread_mutex_lock(&writer->lock);
     writer->is_ending = true;
-    pthread_cond_signal(&writer->wanted);
+    sem_post(&writer->wanted);
     release(writer);
 }

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from quorumcache.node.consensus.api import HANDED_OUT_MAX
 from quorumcache.node.consensus.runs import Run
 from quorumcache.node.consensus.transport import Held, Transport
 from quorumcache.node.consensus.values import Message
@@ -195,12 +196,15 @@ class BundleHost(GroupHost):
             group.update_lease()
 
     def _apply_committed(self, group: ReplicaGroup) -> bool:
-        """Apply what is committed and needs no `Ready`. Whether that was anything."""
+        """Apply what is committed and needs no `Ready`, the first of it if that is much. Whether
+        it was anything."""
         committed = group.log.take_committed()
         if not committed:
             return False
         self.counters.entries_applied += len(committed)
         group.apply(committed)
+        if len(committed) == HANDED_OUT_MAX and group.log.has_ready():
+            self.mark_dirty(group)  # The others come first.
         return True
 
     def settle(self, group: ReplicaGroup) -> None:

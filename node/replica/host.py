@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.consensus.api import Ready
+from quorumcache.node.consensus.api import HANDED_OUT_MAX, Ready
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.transport import Transport
 from quorumcache.node.consensus.values import Message, Role, SoftState
@@ -280,6 +280,8 @@ class ReplicaHost(BeatHost):
             if ready.committed_entries:
                 self.counters.entries_applied += len(ready.committed_entries)
                 group.apply(ready.committed_entries)
+                if len(ready.committed_entries) == HANDED_OUT_MAX and replica.has_ready():
+                    self.mark_dirty(group)
             if ready.soft_state is not None:
                 self._role_changed(group, ready.soft_state)
             for context, read_index in ready.read_states:

@@ -269,7 +269,7 @@ core.item_pack(ctypes.c_void_p(found), out)
         ("job->error = sync_data(calls, job->fd);", ";", "one_write_and_then_one_sync"),
         ("} else if (was_refused", "}\n    if (was_refused", "never_called_full and 28"),
         ("int failed = cut_back(calls, job->fd, job->start);", "int failed = 0;", "refused and 28"),
-        ("if (job == NULL) {", "if (job == NULL || writer->is_ending) {", "finishes_what"),
+        ("if (job == NULL && writer", "if (writer", "finishes_what"),
     ],
 )
 def test_a_log_writer_with_a_mistake_is_found(
@@ -286,3 +286,37 @@ def test_a_log_writer_with_a_mistake_is_found(
     assert whole.returncode == 0, whole.stdout[-3000:]
     done = run(target, "-m", "pytest", "-q", tests, *select)
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def log_walk(core: Path, directory: Path, sanitizers: str) -> subprocess.CompletedProcess[str]:
+    """`tests/support/log_walk.c` over the core of a directory."""
+    program = directory / "log_walk"
+    flags = ["-std=c11", "-O1", "-g", "-pthread", f"-fsanitize={sanitizers}", f"-I{core}"]
+    source = str(ROOT / "tests/support/log_walk.c")
+    subprocess.run(["cc", *flags, source, "-o", str(program)], check=True)
+    return subprocess.run(
+        [str(program), str(directory / "written")],
+        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("sanitizers", ["thread", "address,undefined"])
+def test_the_thread_of_the_log_shares_nothing_without_its_lock(
+    tmp_path: Path, sanitizers: str
+) -> None:
+    """Writers that are used, ended, and given up with work left."""
+    done = log_walk(ROOT / "node/core", tmp_path, sanitizers)
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert done.stdout == "40 writers\n"
+
+
+def test_a_log_writer_that_is_freed_beside_its_thread_is_reported(tmp_path: Path) -> None:
+    right, wrong = "bool is_last = !--writer->users;", "bool is_last = --writer->users;"
+    broken = broken_core(tmp_path, "log_writer_thread.c", right, wrong)
+    done = log_walk(broken, tmp_path, "address")
+    assert done.returncode != 0
+    assert "heap-use-after-free" in done.stderr, done.stderr[-3000:]

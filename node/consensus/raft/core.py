@@ -10,7 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
-from quorumcache.node.consensus.api import BEAT_ODD, BeatSink, ConsensusConfig, Ready
+from quorumcache.node.consensus.api import (
+    BEAT_ODD,
+    HANDED_OUT_MAX,
+    BeatSink,
+    ConsensusConfig,
+    Ready,
+)
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.log import EntryLog
 from quorumcache.node.consensus.progress import REPLICATE
@@ -338,8 +344,8 @@ class Raft(RaftState):
 
     def take_committed(self) -> list[Entry]:
         log = self.log
-        end = min(self.commit_index + 1, log.unstable_index)
         start = self.emitted_index + 1
+        end = min(self.commit_index + 1, log.unstable_index, start + HANDED_OUT_MAX)
         if start >= end or self.installing is not None:
             return []
         self.emitted_index = end - 1
@@ -358,10 +364,10 @@ class Raft(RaftState):
             ready.entries = entries
             ready.last_index = log.last_index
             ready.last_term = log.last_term
-        commit_index = self.commit_index
-        if commit_index > self.emitted_index and self.installing is None:
-            ready.committed_entries = log.slice(self.emitted_index + 1, commit_index + 1)
-            self.emitted_index = commit_index
+        emitted_index = self.emitted_index
+        if self.commit_index > emitted_index and self.installing is None:
+            self.emitted_index = min(self.commit_index, emitted_index + HANDED_OUT_MAX)
+            ready.committed_entries = log.slice(emitted_index + 1, self.emitted_index + 1)
         if self.messages:
             ready.messages = self.messages
             self.messages = []

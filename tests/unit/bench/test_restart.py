@@ -70,7 +70,8 @@ def test_both_goals_are_held_against_the_figures() -> None:
     assert any("GOAL MISSED: items loaded at a start 400,000 /s" in note for note in table.notes)
 
 
-def test_a_stall_of_the_server_is_seen() -> None:
+def test_a_stall_of_the_server_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restart.procfs, "queued_ms", lambda task: 0.0)
     gate, asked = threading.Event(), threading.Event()
 
     def hook(line: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quorumcache.node.consensus.api import HANDED_OUT_MAX
 from quorumcache.node.consensus.log import LOOSE_ENTRIES_MAX
 from quorumcache.node.consensus.progress import SNAPSHOT_SILENT_CHECKS
 from quorumcache.node.consensus.raft.messages import (
@@ -245,6 +246,19 @@ def test_only_what_was_handed_out_as_committed_is_packed() -> None:
     assert solo.raft.pack() == 2 * count
     solo.step(3, Append(2, 2 * count, 1, 2 * count, (Entry(2 * count + 1, 2, 0, b"new"),)))
     assert terms_of(solo.raft) == [1] * (2 * count) + [2]
+
+
+def test_much_that_is_committed_is_handed_out_bit_by_bit() -> None:
+    most = HANDED_OUT_MAX
+    solo = Solo(term=1, terms=(1,) * (3 * most))
+    solo.step(2, Append(1, 3 * most, 1, 2 * most + 1, ()))
+    assert [e.index for e in solo.ready().committed_entries] == list(range(1, most + 1))
+    assert solo.raft.has_ready()
+    assert [e.index for e in solo.raft.take_committed()] == list(range(most + 1, 2 * most + 1))
+    assert solo.raft.has_ready()
+    assert [e.index for e in solo.ready().committed_entries] == [2 * most + 1]
+    assert not solo.raft.has_ready()
+    assert solo.raft.take_committed() == []
 
 
 def test_a_peer_that_is_behind_is_sent_packed_entries() -> None:
