@@ -136,7 +136,7 @@ class DiskFull(DiskRefused):
 
 
 class OutOfResources(DiskRefused):
-    """No descriptor or kernel memory left for a file. The disk itself is well."""
+    """No descriptor, kernel memory or thread left for a file. The disk itself is well."""
 
 
 class DiskFailed(StorageError):

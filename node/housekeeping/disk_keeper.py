@@ -300,7 +300,7 @@ class DiskKeeper:
             self._is_full = True
         self._tell_full()
         if out_of_resources:
-            why = why or "the node has no file descriptor left for its log"
+            why = why or "the node has no file descriptor, thread or kernel memory left for its log"
             self._alarms.raise_alarm("log_held", f"the log cannot be written: {held_why}")
         else:
             self._alarms.clear("log_held")
