@@ -216,7 +216,9 @@ class ReplicatedLog:
     configuration: Configuration
     """The newest in the log, committed or not."""
     followers: tuple[ReplicaId, ...]
-    """To whom a leader sends its log; empty unless leader."""
+    """To whom a leader sends what `extend` returns; empty unless leader."""
+    misses_followers: bool
+    """Not to all of its group: `extend` has left out those that are sent nothing now."""
     lease_until_ns: int
     """0 = no lease. A leader may serve reads while its clock < this and it has applied
     `term_start_index`."""
