@@ -5,7 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport EIO, errno
+from libc.errno cimport EIO, ENOMEM, errno
 from libc.stdint cimport uint64_t
 from posix.types cimport off_t
 
@@ -43,6 +43,7 @@ cdef extern from "log_writer_thread.h" nogil:
 
     log_writer *log_writer_start(const log_calls *calls, size_t zeros)
     int log_writer_eventfd(const log_writer *writer)
+    bint log_writer_is_here(const log_writer *writer)
     void log_writer_add(log_writer *writer, log_job *job)
     log_job *log_writer_take(log_writer *writer)
     void log_writer_heard(log_writer *writer)
@@ -148,7 +149,16 @@ cdef class LogWriter:
     def append(
         self, int fd, bytes data not None, uint64_t start, uint64_t filled_bytes, written not None
     ):
-        cdef log_job *job = self.new_job(fd)
+        cdef log_job *job
+        try:
+            job = self.new_job(fd)
+        except (OSError, MemoryError) as error:
+            refused = error if isinstance(error, OSError) else OSError(ENOMEM, os.strerror(ENOMEM))
+            try:
+                self.loop.call_soon(written, filled_bytes, refused, True)
+            except RuntimeError:
+                pass  # The loop is closed: nothing waits for it.
+            return
         job.data = <const unsigned char *>PyBytes_AS_STRING(data)
         job.length = <size_t>PyBytes_GET_SIZE(data)
         job.start = start
@@ -161,7 +171,13 @@ cdef class LogWriter:
         log_writer_add(self.writer, job)
 
     def close_file(self, int fd):
-        log_writer_add(self.writer, self.new_job(fd))
+        cdef log_job *job
+        try:
+            job = self.new_job(fd)
+        except (OSError, MemoryError):
+            (os if self.calls is None else self.calls).close(fd)
+            return
+        log_writer_add(self.writer, job)
 
     cdef log_job *new_job(self, int fd) except NULL:
         """Of a thread that runs."""
@@ -186,6 +202,8 @@ cdef class LogWriter:
         self.writer = log_writer_start(&calls, self.zeros)
         if self.writer == NULL:
             code = errno
+            if self.calls is not None:
+                Py_DECREF(self.calls)
             raise OSError(code, os.strerror(code))
         try:
             self.loop.add_reader(log_writer_eventfd(self.writer), self.take)
@@ -236,6 +254,10 @@ cdef class LogWriter:
         cdef log_writer *writer = self.writer
         cdef bint has_ended = False
         if writer == NULL:
+            return
+        if not log_writer_is_here(writer):
+            # What the loop watches by is shared with the process that has the thread.
+            self.writer = NULL
             return
         while not has_ended:
             with nogil:

@@ -293,6 +293,8 @@ log_writer *log_writer_start(const log_calls *calls, size_t zeros)
 
 int log_writer_eventfd(const log_writer *writer) { return writer->eventfd; }
 
+bool log_writer_is_here(const log_writer *writer) { return writer->process == getpid(); }
+
 void log_writer_add(log_writer *writer, log_job *job)
 {
     pthread_mutex_lock(&writer->lock);
@@ -321,7 +323,7 @@ void log_writer_tell_again(log_writer *writer) { tell(writer); }
 bool log_writer_end(log_writer *writer, unsigned milliseconds)
 {
     struct timespec until;
-    if (writer->process != getpid())
+    if (!log_writer_is_here(writer))
         return true;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += milliseconds / 1000;
@@ -343,7 +345,7 @@ bool log_writer_end(log_writer *writer, unsigned milliseconds)
 
 void log_writer_drop(log_writer *writer)
 {
-    if (writer->process != getpid())
+    if (!log_writer_is_here(writer))
         return;
     pthread_mutex_lock(&writer->lock);
     writer->is_ending = true;

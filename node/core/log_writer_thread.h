@@ -52,6 +52,10 @@ log_writer *log_writer_start(const log_calls *calls, size_t zeros);
 /* What becomes readable when jobs are done. */
 int log_writer_eventfd(const log_writer *writer);
 
+/* Whether this process has the thread. One that was forked has not, and may only drop the writer: the lock may
+be held by nobody. */
+bool log_writer_is_here(const log_writer *writer);
+
 void log_writer_add(log_writer *writer, log_job *job);
 
 /* The next job that is done, or NULL. Those of one writer come in order. */

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from quorumcache.node.errors import OutOfResources
 from quorumcache.node.storage.disk import Done
 
 
 class DiskWorker:
-    """One daemon thread that runs jobs in order. Started by its first job."""
+    """One daemon thread that runs jobs in order. Started by its first job.
+
+    When no thread can be had, that job is refused, and the next one tries again.
+    """
 
     __slots__ = ("_loop", "_name", "_queue", "_runner")
 
@@ -24,8 +29,15 @@ class DiskWorker:
     def submit(self, work: Callable[[], None], done: Done) -> None:
         """Run `work` in the thread, then `done` with its error or None on the loop."""
         if self._runner is None:
-            self._runner = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._runner.start()
+            runner = threading.Thread(target=self._run, name=self._name, daemon=True)
+            try:
+                runner.start()
+            except RuntimeError as error:
+                with contextlib.suppress(RuntimeError):  # The loop is closed: nothing waits.
+                    refused = OutOfResources(f"{self._name}: {error}")
+                    self._loop.call_soon_threadsafe(done, refused)
+                return
+            self._runner = runner
         self._queue.put((work, done))
 
     def close(self, *, wait: bool = True) -> None:

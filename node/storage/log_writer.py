@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
+from quorumcache.node.errors import OutOfResources
 from quorumcache.node.storage import disk_calls
 from quorumcache.node.storage.disk import Done
 from quorumcache.node.storage.disk_worker import DiskWorker
@@ -27,7 +28,9 @@ after which the file was cut back to where it ended before."""
 class LogWriter(Protocol):
     """A thread that does what it is handed in order, and calls back on the loop.
 
-    Started by its first job. A job that was handed in is done, also when the loop has ended.
+    Started by its first job. A job that was handed in is done, also when the loop has ended. When
+    there is no thread or descriptor to start with, an append is refused on the loop as by a full
+    disk, with nothing written, and the next job tries again.
     """
 
     def append(self, fd: int, data: bytes, start: int, filled_bytes: int, written: Written) -> None:
@@ -72,7 +75,12 @@ class PlainLogWriter:
 
     def close_file(self, fd: int) -> None:
         """See `LogWriter`."""
-        self._worker.submit(lambda: os.close(fd), _ignore)
+
+        def done(error: BaseException | None) -> None:
+            if isinstance(error, OutOfResources):  # There is no thread to do it.
+                os.close(fd)
+
+        self._worker.submit(lambda: os.close(fd), done)
 
     def close(self) -> None:
         """See `LogWriter`."""
@@ -145,7 +153,3 @@ def new_log_writer(loop: asyncio.AbstractEventLoop, zeros: int) -> LogWriter:
     except ImportError:  # The sources run, or a system without what it needs.
         return PlainLogWriter(DiskWorker(loop, "quorumcache-log"), zeros)
     return NativeLogWriter(loop, zeros)
-
-
-def _ignore(error: BaseException | None) -> None:
-    pass

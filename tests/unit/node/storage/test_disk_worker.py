@@ -6,6 +6,9 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+import pytest
+
+from quorumcache.node.errors import OutOfResources
 from quorumcache.node.storage.disk_worker import DiskWorker
 
 DEADLINE_S = 60.0
@@ -56,6 +59,29 @@ def test_a_job_whose_loop_has_ended_is_done_all_the_same() -> None:
     worker.submit(lambda: ran.append("b"), lambda error: None)
     worker.close()
     assert ran == ["a", "b"]
+
+
+def test_a_job_is_refused_while_there_is_no_thread_to_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        worker = DiskWorker(asyncio.get_running_loop(), "w")
+        ran: list[str] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            for _ in range(2):
+                told = await outcome(worker, lambda: ran.append("refused"))
+                assert isinstance(told, OutOfResources)
+                assert "w: can't start new thread" in str(told)
+            worker.close()
+        assert await outcome(worker, lambda: ran.append("later")) is None
+        assert ran == ["later"]
+        worker.close()
+
+    asyncio.run(main())
 
 
 def test_what_hangs_is_not_waited_for() -> None:

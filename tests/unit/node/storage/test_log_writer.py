@@ -10,10 +10,12 @@ import asyncio
 import errno
 import gc
 import os
+import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -231,6 +233,55 @@ def test_a_write_that_fails_is_not_synced(
         assert not syncs
 
 
+@contextmanager
+def nothing_to_start_with(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No thread and no descriptor can be had."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@of_each_form
+def test_an_append_is_refused_while_the_thread_cannot_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Form
+) -> None:
+    """Who appends is told of it, and may append again."""
+    with opened(form, tmp_path / "f", ZEROS) as log:
+        with nothing_to_start_with(monkeypatch):
+            for _ in range(2):
+                assert type(log.append(b"data")) is OutOfResources
+        assert log.file.size == 6
+        assert not (tmp_path / "f").read_bytes()[6:].strip(b"\0")
+        assert log.append(b"again") is None
+        assert (tmp_path / "f").read_bytes()[: log.file.size] == b"headeragain"
+
+
+@of_each_form
+def test_a_file_is_closed_also_while_the_thread_cannot_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Form
+) -> None:
+    async def main() -> None:
+        writer = form.make(asyncio.get_running_loop(), 0)
+        fd = opened_fd(tmp_path / "f")
+        with nothing_to_start_with(monkeypatch):
+            writer.close_file(fd)
+            await asyncio.sleep(0)
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(fd)
+        writer.close()
+
+    asyncio.run(main())
+
+
 @of_each_unreplaced_form
 def test_errors_of_the_kernel_come_through(tmp_path: Path, form: Form) -> None:
     async def main() -> None:
@@ -415,12 +466,15 @@ async def main():
     for number in range(50):
         writer.append(fd, bytes(100_000), 100_000 * number, 0, lambda *_: None)
     if sys.argv[3] == "fork":
+        told = asyncio.get_running_loop().create_future()
+        writer.append(fd, b"", 0, 0, lambda *_: told.set_result(None))
         child = os.fork()
         if child == 0:
             writer.close()  # Of a thread that this process does not have.
             del writer
             sys.exit(3)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+        await told
         writer.close()
 
 asyncio.run(main())
