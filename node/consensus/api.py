@@ -395,9 +395,9 @@ class ReplicatedLog:
         """
         raise NotImplementedError
 
-    def pack(self) -> int:
-        """Hold old entries in less memory, if that is worth it: called now and then. How many
-        entries were touched."""
+    def pack(self, work_max: int) -> int:
+        """Hold old entries in less memory, if that is worth it: called now and then. Returns the
+        work that was done, about `work_max` at most: it counts entries, and what is copied."""
         return 0
 
     def snapshot_meta(self, index: Index) -> SnapshotMeta:
