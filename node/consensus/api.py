@@ -216,7 +216,9 @@ class ReplicatedLog:
     configuration: Configuration
     """The newest in the log, committed or not."""
     followers: tuple[ReplicaId, ...]
-    """To whom a leader sends its log; empty unless leader."""
+    """To whom a leader sends what `extend` returns; empty unless leader."""
+    misses_followers: bool
+    """Not to all of its group: `extend` has left out those that are sent nothing now."""
     lease_until_ns: int
     """0 = no lease. A leader may serve reads while its clock < this and it has applied
     `term_start_index`."""
@@ -393,9 +395,9 @@ class ReplicatedLog:
         """
         raise NotImplementedError
 
-    def pack(self) -> int:
-        """Hold old entries in less memory, if that is worth it: called now and then. How many
-        entries were touched."""
+    def pack(self, work_max: int) -> int:
+        """Hold old entries in less memory, if that is worth it: called now and then. Returns the
+        work that was done, about `work_max` at most: it counts entries, and what is copied."""
         return 0
 
     def snapshot_meta(self, index: Index) -> SnapshotMeta:

@@ -136,8 +136,9 @@ class EntryLog:
         for position in range(run_of(self.packed, lo), len(self.packed)):
             run = self.packed[position]
             start = max(lo, run.first_index)
-            found += run.entries(start, run.last_index + 1)
-            bytes_max -= run.payload_bytes(start, run.last_index + 1)
+            end = run.beyond(start, bytes_max)
+            found += run.entries(start, end)
+            bytes_max -= run.payload_bytes(start, end)
             if bytes_max < 0:
                 return found
         return found + self.entries
@@ -252,21 +253,23 @@ class EntryLog:
             size += len(entry[3]) + ENTRY_OVERHEAD_BYTES
         return size
 
-    def pack(self, index: Index, least: int = LOOSE_ENTRIES_MAX) -> int:
-        """Pack the entries <= `index` if they are `least` or more; how many that were.
+    def pack(self, index: Index, work_max: int, least: int = 0) -> int:
+        """Pack the entries <= `index` if they are `least` or more (0: LOOSE_ENTRIES_MAX), the
+        oldest first, up to `work_max`; how much work that was (`packed.pack`).
 
         They must be committed and handed out: what is packed is never truncated.
         """
         count = index + 1 - self.loose_index
-        if count < least:
+        if count < (least or LOOSE_ENTRIES_MAX):
             return 0
         assert index < self.unstable_index, (index, self.unstable_index)
-        entries = self.entries[:count]
+        runs, work = pack(self.entries[: min(count, work_max)], work_max)
+        count = runs[-1].last_index + 1 - self.loose_index
         self.bytes -= count * (ENTRY_OVERHEAD_BYTES - PACKED_OVERHEAD_BYTES)
-        self.packed += pack(entries)
+        self.packed += runs
         del self.entries[:count]
-        self.loose_index = index + 1
-        return count
+        self.loose_index += count
+        return work
 
     def compact(self, index: Index) -> None:
         """Forget all entries <= `index`; they must have been handed out."""

@@ -9,6 +9,7 @@ to the system when thousands of entries around it are dropped. The payloads of a
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +21,9 @@ PACKED_OVERHEAD_BYTES: Final = 8
 RUN_BYTES_GOAL: Final = 64 << 10
 """A run takes no further entry once it holds so much. So an entry that is larger is a run of its
 own, whose payload is not copied."""
+
+BYTES_PER_ENTRY: Final = 512
+"""To copy so much takes as long as what else is done for an entry."""
 
 
 class PackedRun:
@@ -54,6 +58,12 @@ class PackedRun:
             start = end
         return found
 
+    def beyond(self, lo: Index, bytes_max: int) -> Index:
+        """Where entries from `lo` on end that are more than `bytes_max` with the last one, and
+        would not be without it; the end of the run if there are not so many."""
+        last = bisect_right(self.ends, self._start(lo) + bytes_max, lo - self.first_index)
+        return min(self.first_index + last, self.last_index) + 1
+
     def after(self, index: Index) -> PackedRun:
         """The entries > `index`, at least one, in a block of their own."""
         start = self._start(index + 1)
@@ -65,15 +75,24 @@ class PackedRun:
         return self.ends[position - 1] if position > 0 else 0
 
 
-def pack(entries: Sequence[Entry]) -> list[PackedRun]:
-    """These entries, which follow each other, in as few runs as it takes."""
+def pack(entries: Sequence[Entry], work_max: int) -> tuple[list[PackedRun], int]:
+    """The first of these entries, which follow each other, in as few runs as it takes: all, or as
+    many as make `work_max`. Returns the work as well: one for each entry, and for what is copied
+    as much as for so many entries as it takes the time of (`BYTES_PER_ENTRY`).
+    """
     runs: list[PackedRun] = []
     payloads: list[bytes] = []
     ends: list[int] = []
     size = 0
+    work = copied = 0
     first_index = term = kind = 0
     for entry in entries:
+        if work + copied // BYTES_PER_ENTRY >= work_max:
+            break
         payload = entry[3]
+        work += 1
+        if len(payload) <= RUN_BYTES_GOAL:
+            copied += len(payload)
         fits = size + len(payload) <= RUN_BYTES_GOAL and entry[1] == term and entry[2] == kind
         if payloads and not fits:
             runs.append(PackedRun(first_index, term, kind, b"".join(payloads), array("I", ends)))
@@ -85,7 +104,7 @@ def pack(entries: Sequence[Entry]) -> list[PackedRun]:
         ends.append(size)
     if payloads:
         runs.append(PackedRun(first_index, term, kind, b"".join(payloads), array("I", ends)))
-    return runs
+    return runs, work + copied // BYTES_PER_ENTRY
 
 
 def run_of(runs: Sequence[PackedRun], index: Index) -> int:

@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from quorumcache.node.replica.group import ReplicaGroup
     from quorumcache.node.replica.host import ReplicaHost
 
-ENTRIES_PER_LOOK: Final = 1 << 13
-"""Entries that one look packs, beyond which the next groups wait: a millisecond. With a look every
-50 ms that is twice as many as a node takes in."""
+WORK_PER_LOOK: Final = 1 << 13
+"""Entries that one look packs (fewer where they are large: `packed.pack`), beyond which the next
+groups wait: a millisecond. With a look every 50 ms that is twice as many as a node takes in. One
+group packs no more than so many either: after a start its log may be as long as it gets."""
 
 
 class Packing:
@@ -23,10 +24,10 @@ class Packing:
 
     def look(self) -> None:
         """Pack what the next groups have, and begin another round if all had their turn."""
-        packed = 0
+        work = 0
         if not self._to_pack:
             self._to_pack = list(self._host.groups.values())
-        while self._to_pack and packed < ENTRIES_PER_LOOK:
+        while self._to_pack and work < WORK_PER_LOOK:
             group = self._to_pack.pop()
             if not group.is_removed:
-                packed += group.log.pack()
+                work += group.log.pack(WORK_PER_LOOK)

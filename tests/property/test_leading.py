@@ -327,9 +327,45 @@ def test_a_follower_at_another_place_is_not_sent_what_does_not_follow(trouble: s
         p.next_index -= 1
     elif trouble == "probed":
         p.become_probe()
+        assert not p.paused
     else:
         p.is_learner = True
     assert raft.extend(b"x") is None
+
+
+def test_a_follower_that_is_sent_nothing_now_is_left_out() -> None:
+    solo = leader()
+    raft = solo.raft
+    raft.peer_unreachable(3)
+    solo.flush()
+    run = raft.extend(b"x")
+    assert run is not None
+    assert raft.followers == (2,)
+    assert raft.misses_followers
+    p = raft.members[3]
+    assert (p.next_index, p.inflight_count) == (run[1] + 1, 0)
+    raft.peer_unreachable(2)
+    raft.members[3].become_replicate()
+    raft.members[3].next_index = run[1] + 2
+    assert raft.extend(b"y") is not None
+    assert raft.followers == (3,), "as many, but not the same"
+    raft.members[2].become_replicate()
+    raft.members[2].next_index = run[1] + 3
+    assert raft.extend(b"z") is not None
+    assert raft.followers == (2, 3)
+    assert not raft.misses_followers
+
+
+def test_a_follower_that_was_left_out_catches_up() -> None:
+    cluster = RaftCluster(3)
+    first = cluster.elect(1)
+    cluster.pump()
+    first.peer_unreachable(3)
+    run = first.extend(b"x")
+    assert run is not None
+    first.persisted(run[1] + 1, run[0])
+    assert cluster[2].follow(1, *run)
+    assert not cluster[3].follow(1, *first.extend(b"y")), "it lacks the one before"
 
 
 def test_limits_are_those_of_a_proposal() -> None:

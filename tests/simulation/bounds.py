@@ -127,6 +127,10 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.operations.found_items.FOUND_BYTES_MAX": (64, 4 << 10),
     "node.peers.items.GETS_MAX": (1, 4),
     "node.replica.turns.HOLD_NS": (1,),
+    # Old entries of the log.
+    "node.consensus.log.LOOSE_ENTRIES_MAX": (1, 2, 16),
+    "node.consensus.packed.RUN_BYTES_GOAL": (1, 200, 4 << 10),
+    "node.housekeeping.packing.WORK_PER_LOOK": (1, 10),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 

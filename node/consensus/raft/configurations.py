@@ -109,6 +109,7 @@ def drop_progress(r: RaftState) -> None:
     r.own = None
     r.peers = r.voters = r.outgoing = ()
     r.followers = ()
+    r.misses_followers = False
 
 
 def _use(r: RaftState, configuration: Configuration) -> None:
@@ -130,5 +131,6 @@ def _rebuild(r: RaftState) -> None:
     r.own = members.get(r.replica_id)
     r.peers = tuple(p for replica, p in members.items() if replica != r.replica_id)
     r.followers = tuple(p.replica_id for p in r.peers)
+    r.misses_followers = False
     r.voters = tuple(members[replica] for replica in configuration.voters)
     r.outgoing = tuple(members[replica] for replica in configuration.voters_outgoing)

@@ -310,8 +310,8 @@ class Raft(RaftState):
         self.log.compact(index)
         configurations.configurations_compacted(self, self.log.prev_index)
 
-    def pack(self) -> int:
-        return self.log.pack(self.emitted_index)
+    def pack(self, work_max: int) -> int:
+        return self.log.pack(self.emitted_index, work_max)
 
     def persisted(self, last_index: Index, last_term: Term) -> bool:
         self.has_durable_state = True

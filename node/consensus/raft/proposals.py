@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
-from quorumcache.node.consensus.progress import REPLICATE
+from quorumcache.node.consensus.progress import PROBE, REPLICATE
 from quorumcache.node.consensus.raft.configurations import configuration_appended
 from quorumcache.node.consensus.raft.state import RaftState
 from quorumcache.node.consensus.values import Entry, EntryKind, Index, Message, Role
@@ -36,7 +36,8 @@ def propose(r: RaftState, payload: bytes) -> Index:
 
 def extend(r: RaftState, payload: bytes) -> Message | None:
     """See `ReplicatedLog.extend`: what `propose` and the next Ready do, all in one, where every
-    follower is sent the new entry and nothing else. The caller has seen that no Ready is due."""
+    follower is sent the new entry and nothing else, or nothing at all. The caller has seen that no
+    Ready is due."""
     if r.role is not _LEADER or not r.term_durable or r.transfer_target:
         return None
     log = r.log
@@ -48,13 +49,21 @@ def extend(r: RaftState, payload: bytes) -> Message | None:
         return None
     index = last_index + 1
     peers = r.peers
+    misses_followers = False
     for p in peers:
+        if p.state is PROBE and p.paused and not p.is_learner:
+            misses_followers = True  # It is sent nothing before it answers.
+            continue
         if p.state is not REPLICATE or p.is_learner or p.next_index != index:
             return None
         if not p.has_room(config.inflight_appends_max, config.inflight_bytes_max):
             return None
+    if misses_followers or r.misses_followers:
+        r.misses_followers = misses_followers
+        r.followers = tuple([p.replica_id for p in peers if p.state is REPLICATE])
     for p in peers:
-        p.sent(index, size)
+        if p.state is REPLICATE:
+            p.sent(index, size)
     r.uncommitted_bytes = uncommitted_bytes
     term = r.term
     prev_term = log.last_term

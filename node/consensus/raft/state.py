@@ -82,6 +82,7 @@ class RaftState(ReplicatedLog):
         "members",
         "messages",
         "messages_after_append",
+        "misses_followers",
         "now_ns",
         "outgoing",
         "own",
@@ -163,6 +164,7 @@ class RaftState(ReplicatedLog):
         self.peers: tuple[Progress, ...] = ()
         """Leader: progress of the others, by ascending id."""
         self.followers = ()
+        self.misses_followers = False
         self.voters: tuple[Progress, ...] = ()
         self.outgoing: tuple[Progress, ...] = ()
 

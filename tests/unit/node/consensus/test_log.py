@@ -70,7 +70,7 @@ def test_random_operations_agree_with_a_list(seed: int) -> None:
     log, model = EntryLog(), Model()
     term = 1
     for _ in range(300):
-        operation = random.randrange(8)
+        operation = random.randrange(8) if random.random() < 0.97 else 8
         count = len(model.entries)
         if operation <= 1:
             term += random.random() < 0.2
@@ -99,8 +99,17 @@ def test_random_operations_agree_with_a_list(seed: int) -> None:
         elif operation == 7 and model.taken > max(model.compacted, model.packed):
             before = max(model.compacted, model.packed)
             index = random.randrange(before, model.taken + 1)
-            assert log.pack(index, 2) == (index - before if index - before >= 2 else 0)
-            model.packed = log.loose_index - 1
+            work_max = random.choice((1, 3, 1000))
+            expected = min(index - before, work_max) if index - before >= 2 else 0
+            assert log.pack(index, work_max, 2) == expected
+            model.packed = before + expected if expected else model.packed
+            assert log.loose_index == max(model.compacted, model.packed) + 1
+        elif operation == 8:
+            index = max(count, model.compacted) + random.randrange(3)
+            log.restore(index, term)
+            model.entries = [Entry(n, term, 0, b"") for n in range(1, index + 1)]
+            model.compacted = model.packed = model.taken = index
+            assert not log.packed, "runs of before are not kept"
         elif count > model.compacted:
             lo = random.randrange(model.compacted + 1, count + 1)
             hi = random.randrange(lo, count + 2)
@@ -163,22 +172,22 @@ def test_what_was_not_handed_out_is_never_compacted() -> None:
 
 def test_few_entries_stay_as_they_are_and_what_is_new_is_never_packed() -> None:
     log = EntryLog(0, 0, log_of((1,) * LOOSE_ENTRIES_MAX))
-    assert log.pack(LOOSE_ENTRIES_MAX - 1) == 0
+    assert log.pack(LOOSE_ENTRIES_MAX - 1, 1000) == 0
     assert log.packed == []
-    assert log.pack(LOOSE_ENTRIES_MAX) == LOOSE_ENTRIES_MAX
-    assert log.pack(LOOSE_ENTRIES_MAX) == 0
+    assert log.pack(LOOSE_ENTRIES_MAX, 1000) >= LOOSE_ENTRIES_MAX
+    assert log.pack(LOOSE_ENTRIES_MAX, 1000) == 0
     assert (log.entries, log.loose_index) == ([], LOOSE_ENTRIES_MAX + 1)
     log.append(Entry(LOOSE_ENTRIES_MAX + 1, 1, 0, b""))
     with pytest.raises(AssertionError):
-        log.pack(LOOSE_ENTRIES_MAX + 1, 1)
+        log.pack(LOOSE_ENTRIES_MAX + 1, 1000, 1)
     with pytest.raises(AssertionError):
         log.truncate_suffix(LOOSE_ENTRIES_MAX)
 
 
 def test_a_batch_goes_on_from_what_is_packed_to_what_is_not() -> None:
     log = EntryLog(0, 0, [Entry(n, 1, 0, b"x" * 10) for n in range(1, 7)])
-    log.pack(2, 1)
-    log.pack(4, 1)
+    log.pack(2, 1000, 1)
+    log.pack(4, 1000, 1)
     assert [run.first_index for run in log.packed] == [1, 3]
     assert log.batch(2, 45) == (tuple(log.slice(2, 6)), 40)
     assert log.batch(2, 1000) == (tuple(log.slice(2, 7)), 50)
@@ -187,7 +196,7 @@ def test_a_batch_goes_on_from_what_is_packed_to_what_is_not() -> None:
 
 def test_restore_replaces_everything() -> None:
     log = EntryLog(0, 0, log_of((1, 1, 1)))
-    log.pack(2, 1)
+    log.pack(2, 1000, 1)
     log.restore(10, 4)
     assert (log.first_index, log.last_index, log.last_term, log.bytes) == (11, 10, 4, 0)
     assert log.take_unstable() == []

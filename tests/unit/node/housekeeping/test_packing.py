@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quorumcache.node.housekeeping.packing import ENTRIES_PER_LOOK, Packing
+from quorumcache.node.housekeeping.packing import WORK_PER_LOOK, Packing
 
 
 class Log:
@@ -12,9 +12,10 @@ class Log:
         self.due = due
         self.looks = 0
 
-    def pack(self) -> int:
+    def pack(self, work_max: int) -> int:
         self.looks += 1
-        packed, self.due = self.due, 0
+        packed = min(self.due, work_max)
+        self.due -= packed
         return packed
 
 
@@ -35,7 +36,7 @@ def packing_of(*groups: Group) -> Packing:
 
 
 def test_a_look_is_bounded_and_the_next_one_goes_on() -> None:
-    groups = [Group(ENTRIES_PER_LOOK // 2) for _ in range(5)]
+    groups = [Group(WORK_PER_LOOK // 2) for _ in range(5)]
     packing = packing_of(*groups)
     looks = []
     for _ in range(3):
@@ -49,9 +50,21 @@ def test_a_look_is_bounded_and_the_next_one_goes_on() -> None:
 
 
 def test_a_group_that_left_meanwhile_is_left_alone() -> None:
-    first, second = Group(0), Group(ENTRIES_PER_LOOK)
+    first, second = Group(0), Group(WORK_PER_LOOK)
     packing = packing_of(first, second)
     packing.look()
     first.is_removed = True
     packing.look()
     assert (first.log.looks, second.log.looks) == (0, 1)
+
+
+def test_a_long_log_is_packed_bit_by_bit_beside_those_of_others() -> None:
+    long, other = Group(10 * WORK_PER_LOOK), Group(1)
+    packing = packing_of(other, long)
+    packing.look()
+    assert long.log.due == 9 * WORK_PER_LOOK
+    packing.look()
+    assert (other.log.due, other.log.looks) == (0, 1)
+    for _ in range(20):
+        packing.look()
+    assert long.log.due == 0
