@@ -56,7 +56,8 @@ class Copy(Solo):
                 self.taken += 1
                 self.store(entries)
                 self.promised.append((sender, m.term, raft.last_index))
-                self.applied += raft.take_committed()
+                while committed := raft.take_committed():  # Of many, a part at a time.
+                    self.applied += committed
                 assert not raft.has_ready(), "the usual case leaves nothing to do"
                 return
         self.step(sender, m)
