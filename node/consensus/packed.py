@@ -50,6 +50,8 @@ class PackedRun:
 
     def entries(self, lo: Index, hi: Index) -> list[Entry]:
         """The entries [lo, hi), all of them here."""
+        if len(self.ends) == 1:  # It may be large, and is not copied.
+            return [Entry(lo, self.term, self.kind, self.payloads)] if lo < hi else []
         start = self._start(lo)
         found: list[Entry] = []
         for index in range(lo, hi):
