@@ -185,11 +185,8 @@ class BundleHost(GroupHost):
         if group.dirty:
             return
         log = group.log
-        if self._apply_committed(group):
-            if group.led_term:
-                self.flush_soon()  # Answers that go to other nodes.
-            else:
-                group.update_freshness()
+        if self._apply_committed(group) and not group.led_term:
+            group.update_freshness()
         if log.has_ready():
             self.mark_dirty(group)
         elif log.lease_until_ns:

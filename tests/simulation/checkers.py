@@ -7,7 +7,8 @@ They read the replicas from outside and never change them:
 - term and commit_index of a replica never go back while its process lives;
 - what is committed is the same everywhere, and for ever (state machine safety and log matching);
 - replicas that applied the same entries have the same state;
-- two nodes never hold a lease on one group at the same time.
+- two nodes never hold a lease on one group at the same time;
+- what waits for another node will be sent: somebody has asked for that.
 
 What a node has promised to others is looked at elsewhere, when it says so: `promises.py`.
 """
@@ -77,6 +78,7 @@ class Invariants:
             node = simulated.node
             if node is None or simulated.process.is_dead:
                 continue
+            self._check_flush(simulated)
             now_ns = simulated.clock.monotonic_ns()
             incarnation, groups, watches = self._watches.get(simulated.name, (0, [], []))
             if incarnation != simulated.incarnation:
@@ -163,6 +165,22 @@ class Invariants:
                 f"group {group.group_id}: nodes {other} and {simulated.node_id} hold a lease "
                 "at the same time",
                 rule="leases overlap",
+            )
+
+    @staticmethod
+    def _check_flush(simulated: SimulatedNode) -> None:
+        """Whoever gives the network something also asks for the flush that sends it."""
+        host: Any = simulated.node.host if simulated.node is not None else None
+        if host is None or host.stopped or host._turns._is_scheduled:
+            return
+        transport = host.transport
+        waits = bool(transport._bundles.open or transport._gathered.open or transport._beats)
+        for link in transport.peers._ready.values():
+            waits = waits or bool(link.outbox_bytes and not link._paused and not link.closing)
+        if waits:
+            raise InvariantViolation(
+                f"node {simulated.node_id} has something for another node, and no flush is due",
+                rule="nothing sends what waits",
             )
 
     def _check_digest(self, simulated: SimulatedNode, group: Any) -> None:

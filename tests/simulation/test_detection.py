@@ -17,6 +17,7 @@ from quorumcache.node.consensus.raft import commit, heartbeats, state
 from quorumcache.node.consensus.staleness import Freshness
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.operation import Write
+from quorumcache.node.operations.serving import Serving
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.wal import format as format_
@@ -231,3 +232,13 @@ def test_an_error_in_a_check_is_told_with_its_cause(
     failure = first_failure(range(1, 2))
     assert "a check of the simulation failed" in failure
     assert "a name that is not there" in failure
+
+
+def test_an_answer_that_nobody_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer to another node would wait for whatever this node sends next."""
+
+    def reply(self: Serving, node_id: int, item: tuple[Any, ...]) -> None:
+        self.peers.send(node_id, item)
+
+    monkeypatch.setattr(Serving, "reply", reply)
+    assert "no flush is due" in first_failure(range(1, 200))

@@ -432,7 +432,8 @@ def test_a_command_that_fails_to_apply_ends_the_node() -> None:
     assert len(other.fatal) == 1
 
 
-def test_what_waits_for_a_commit_is_told_and_leaves_with_the_next_frame() -> None:
+def test_what_waits_for_a_commit_is_told_at_once_and_nothing_is_flushed_for_it() -> None:
+    """Whoever has an answer for another node asks for the flush (`Serving.reply`)."""
     world = World(1)
     log, group = world.logs[1], world.groups[1]
     log.lead()
@@ -447,4 +448,4 @@ def test_what_waits_for_a_commit_is_told_and_leaves_with_the_next_frame() -> Non
     world.deliver(2, (BUNDLE_HELD, 0, 1, ()))
     assert len(waiter.heard) == 1
     world.turn()
-    assert world.story == ["before", "flush"]
+    assert world.story == ["before"]
