@@ -100,6 +100,8 @@ def _table(title: str, uses: list[MemoryUse], moment: str, value_bytes: int) -> 
         notes=(
             "What a process has more than before the items. The rest is what it does not count:"
             " what its allocators keep, buffers, objects of the interpreter.",
+            "A node counts an item of up to 2 KB as 8 bytes more than it takes, as malloc would"
+            " have it, so its rest may be below zero.",
             *(goal_notes(goals) if goals else ()),
         ),
         data=_data(uses, looks, splits, goals),
