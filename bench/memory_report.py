@@ -135,4 +135,7 @@ def _data(
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+    if value is None:
+        return "-"
+    text = f"{value:.1f}"
+    return "0.0" if text == "-0.0" else text

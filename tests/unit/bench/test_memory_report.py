@@ -69,6 +69,12 @@ def test_each_process_has_a_column_and_each_part_a_row() -> None:
     assert all(len(row) == len(settled.columns) for row in settled.rows)
 
 
+def test_what_is_hardly_less_than_nothing_is_nothing() -> None:
+    shrunk = Look(EMPTY.rss + ITEMS * 160, Parts(152_152, 4096, 399, 100, 0, 300))
+    _, settled = memory_tables([use("quorumcache", settled=shrunk)], 100)
+    assert cells(settled)["sessions"] == ("0.0",)
+
+
 def test_without_the_log_it_is_compared_with_memcached() -> None:
     _, settled = memory_tables([OURS, MEMCACHED, REDIS], 100)
     assert cells(settled)["together, x memcached"] == ("0.85", "1.00", "0.95")
