@@ -6,12 +6,12 @@ ports.py, processes.py, procfs.py and driver.py (load processes and who starts t
 and cluster.py (what is measured), environment.py and report.py (the answer), measure.py (one
 measurement), expected.py (what a key may hold), failover.py, timeline.py, chart.py, goals.py (what
 a measurement is held to), changes.py, mixed_load.py and stages.py (a steady load while a cluster
-changes), elastic.py, moving.py, idle.py, memory.py, probe.py, large.py, client.py, tasks.py,
-locks.py, transactions.py and contended.py (the other questions), traces.py, replay.py, curves.py
-and hitratio.py (which items a full cache keeps), race_load.py (a load in C), race_peers.py,
-race.py, bars.py, race_report.py and race_command.py (side by side with memcached and redis),
-restart.py (how fast a node is back), flag_values.py, options.py, outcome.py and __main__.py (the
-command line).
+changes), elastic.py, moving.py, idle.py, memory_parts.py, memory.py and memory_report.py (where the
+memory of an item is), probe.py, large.py, client.py, tasks.py, locks.py, transactions.py and
+contended.py (the other questions), traces.py, replay.py, curves.py and hitratio.py (which items a
+full cache keeps), race_load.py (a load in C), race_peers.py, race.py, bars.py, race_report.py and
+race_command.py (side by side with memcached and redis), restart.py (how fast a node is back),
+flag_values.py, options.py, outcome.py and __main__.py (the command line).
 Each imports only what stands before it.
 """
 

@@ -48,7 +48,8 @@ from quorumcache.bench.idle import idle_table, measure_idle
 from quorumcache.bench.large import goals as large_goals
 from quorumcache.bench.large import large_table, measure_large
 from quorumcache.bench.measure import Progress, measure_rounds
-from quorumcache.bench.memory import measure_memory, memory_table
+from quorumcache.bench.memory import measure_memory
+from quorumcache.bench.memory_report import memory_tables
 from quorumcache.bench.moving import (
     WINDOW_SECONDS,
     join_goals,
@@ -329,7 +330,11 @@ def _memory(arguments: argparse.Namespace, command: str) -> int:
             uses += measure_memory(target, arguments.items, arguments.value_size, progress)
     if arguments.redis:
         uses += redis_memory(cluster.cpus, arguments.items, arguments.value_size, progress)
-    return outcome.finish_table(arguments, report, memory_table(uses, arguments.value_size))
+    tables = memory_tables(uses, arguments.value_size)
+    for table in tables:
+        outcome.print_table(table)
+    outcome.finish(arguments, outcome.with_tables(report, *tables))
+    return 0
 
 
 def _restart(arguments: argparse.Namespace, command: str) -> int:

@@ -1,7 +1,8 @@
 """Measures the memory of an item: resident bytes before and after many items, by difference.
 
 Keys of 14 bytes (`key:0000000000`), values of 100 by default. What is counted is everything that
-grows with the items: the items themselves, hash tables, allocator overhead, expiry and log.
+grows with the items, and of that the parts which the server counts itself (`memory_parts.py`). Two
+looks: when the last item is stored, and when the process has come to rest.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from quorumcache.bench import procfs
 from quorumcache.bench.cluster import Target
 from quorumcache.bench.driver import LoadPlan, run_load
 from quorumcache.bench.errors import TargetError
 from quorumcache.bench.measure import Progress, find_routes
-from quorumcache.bench.report import Table
+from quorumcache.bench.memory_parts import Parts, parts_of
 from quorumcache.bench.workload import Workload
 
 SETTLE_SECONDS = 2.0
@@ -29,19 +31,24 @@ FALL_BYTES = 1 << 20
 _WARM_KEYS = 1000
 
 
+class Look(NamedTuple):
+    """At one process, in bytes. `parts`: None of a server that tells none."""
+
+    rss: int
+    parts: Parts | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUse:
-    """Of one process. `rss_empty`, `rss_full` in bytes."""
+    """Of one process. `items`: how many came between the look `empty` and the two others."""
 
     process: str
     items: int
-    rss_empty: int
-    rss_full: int
-
-    @property
-    def bytes_per_item(self) -> float:
-        """The difference, per item."""
-        return (self.rss_full - self.rss_empty) / self.items
+    empty: Look
+    stored: Look
+    """When the last item was stored."""
+    settled: Look
+    """At rest."""
 
 
 def measure_memory(
@@ -53,30 +60,43 @@ def measure_memory(
 ) -> list[MemoryUse]:
     """Fill the started `target` with `items` items. Per process; with as many replicas as nodes
     every node holds every item. `fill`: stores so many items, and returns how many of them are
-    missing; without it they are stored in memcached's protocol.
+    missing; without it they are stored in memcached's protocol, and in that the server is asked for
+    what it counts.
     """
     progress.begin(f"memory of {target.name}")
+    is_asked = fill is None
     fill = fill or _filler(target, items, value_bytes, progress)
     # Buffers, code and tables that come with the first requests are not the items'.
     fill(min(_WARM_KEYS, items))
     time.sleep(SETTLE_SECONDS)
-    empty = [procfs.rss_bytes(pid) for pid in target.pids]
+    empty = _look(target, is_asked)
     misses = fill(items)
-    full = rss_at_rest(target.pids)
+    stored = _look(target, is_asked)
+    rss_at_rest(target.pids)
+    settled = _look(target, is_asked)
     progress.end()
     if misses:
         raise TargetError(
             f"{target.name} lost {misses} of the items that were read back: it has too"
             " little memory for this many, use fewer --items"
         )
-    names = [f"{target.name} {chr(ord('a') + n)}" for n in range(len(full))]
+    names = [f"{target.name} {chr(ord('a') + n)}" for n in range(len(empty))]
     if len(names) == 1:
         names = [target.name]
     new_items = max(1, items - _WARM_KEYS)
     return [
-        MemoryUse(process=name, items=new_items, rss_empty=before, rss_full=after)
-        for name, before, after in zip(names, empty, full, strict=True)
+        MemoryUse(process=name, items=new_items, empty=first, stored=second, settled=third)
+        for name, first, second, third in zip(names, empty, stored, settled, strict=True)
     ]
+
+
+def _look(target: Target, is_asked: bool) -> list[Look]:
+    """At each process."""
+    rss = [procfs.rss_bytes(pid) for pid in target.pids]
+    if not is_asked:
+        return [Look(resident) for resident in rss]
+    told = map(parts_of, target.addresses)
+    return [Look(resident, parts) for resident, parts in zip(rss, told, strict=True)]
 
 
 def _filler(
@@ -116,32 +136,3 @@ def rss_at_rest(pids: Sequence[int]) -> list[int]:
         elif looks >= REST_LOOKS:
             break
     return [procfs.rss_bytes(pid) for pid in pids]
-
-
-def memory_table(uses: list[MemoryUse], value_bytes: int) -> Table:
-    """One row per process, and the ratio to memcached where there is one."""
-    baseline = next((use for use in uses if use.process == "memcached"), None)
-    rows = []
-    for use in uses:
-        compared = "-"
-        if baseline is not None and use is not baseline and baseline.bytes_per_item > 0:
-            compared = f"{use.bytes_per_item / baseline.bytes_per_item:.2f}"
-        rows.append(
-            (
-                use.process,
-                f"{use.items:,} items",
-                f"{use.rss_empty / 2**20:.1f}",
-                f"{use.rss_full / 2**20:.1f}",
-                f"{use.bytes_per_item:.0f}",
-                compared,
-            )
-        )
-    return Table(
-        title=f"Memory, 14-byte keys, {value_bytes}-byte values",
-        columns=("process", "", "empty MiB", "full MiB", "bytes per item", "x memcached"),
-        rows=tuple(rows),
-        notes=("Resident memory, by difference; 114 bytes of each item are key and value.",)
-        if value_bytes == 100
-        else ("Resident memory, by difference.",),
-        data={"bytes_per_item": {use.process: use.bytes_per_item for use in uses}},
-    )

@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_output(idle)
     memory = commands.add_parser("memory", help="bytes of memory per item")
     memory.add_argument(
-        "--items", type=flag_values.count, default=300_000, help="number of items (default: 300000)"
+        "--items", type=flag_values.count, default=1_000_000, help="default: 1000000"
     )
     memory.add_argument(
         "--value-size", type=flag_values.size, default=100, metavar="BYTES", help="default: 100"

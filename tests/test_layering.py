@@ -96,7 +96,15 @@ PURE = (
 )
 
 MICRO = "bench/micro/"  # measures pure parts of the node alone, so it may import them
-MICRO_NODES = {"bench/micro/clients.py": "runs a whole node in its process, without the kernel"}
+_STEPS = "takes the steps of a request, of which most are in rooms that touch the world"
+MICRO_NODES = {
+    "bench/micro/clients.py": "runs a whole node in its process, without the kernel",
+    "bench/micro/budget.py": "measures a send on a socket, too",
+    "bench/micro/get_budget.py": _STEPS,
+    "bench/micro/set_budget.py": _STEPS,
+    "bench/micro/log_budget.py": _STEPS,
+    "bench/micro/stand_ins.py": _STEPS,
+}
 
 # What touches the world: time, files, sockets, threads, logs, other processes, fresh randomness.
 WORLD = {

@@ -29,6 +29,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from quorumcache.node import compiled
+from quorumcache.node.admin.memory_use import memory_of
 from quorumcache.node.admin.stat_transactions import held as transactions_held
 from quorumcache.node.admin.view import (
     ObservedNode,
@@ -38,7 +39,6 @@ from quorumcache.node.admin.view import (
 )
 from quorumcache.node.alarms import ALARMS
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
-from quorumcache.node.store.item_table import slab_free_bytes
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import lines_dropped
 from quorumcache.node.version import VERSION
@@ -226,8 +226,7 @@ class NodeCollector(Collector):
             [VERSION, platform.python_version(), form, config.name, config.cluster_name], 1
         )
         yield info
-        held = led = item_count = item_bytes = table_bytes = retired_bytes = 0
-        locks = holders = waiters = 0
+        held = led = item_count = locks = holders = waiters = 0
         for _, group, store in shard_groups(node):
             held += 1
             if group.leader_id == node.node_id:
@@ -236,9 +235,7 @@ class NodeCollector(Collector):
                 holders += store.locks.holders
                 waiters += store.locks.waiters
             item_count += len(store.items)
-            item_bytes += store.bytes_used
-            table_bytes += store.memory_bytes - store.bytes_used
-            retired_bytes += store.items.retired_bytes
+        memory = memory_of(node)
         since_ns = node.disk_waiting_since_ns
         sync_age_s = (node.clock.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
         space = node.disk_space
@@ -249,15 +246,17 @@ class NodeCollector(Collector):
             ("watchers", "Clients that watch.", node.counters.log_watchers),
             ("connections_limit", "Client connections allowed.", config.connections_max),
             ("items", "Items of all replicas on this node.", item_count),
-            ("item_bytes", "Memory of these items.", item_bytes),
+            ("item_bytes", "Memory of these items.", memory.items),
             ("item_bytes_limit", "Memory allowed for items.", node.memory_bytes),
-            ("table_bytes", "Memory of the tables of these items.", table_bytes),
-            ("retired_bytes", "Memory of items that have gone and are not freed.", retired_bytes),
-            ("slab_free_bytes", "Memory kept for items to come.", slab_free_bytes()),
+            ("table_bytes", "Memory of the tables of these items.", memory.tables),
+            ("index_bytes", "Of that, from keys to items.", memory.index),
+            ("session_bytes", "Of that, what tells a write that comes again.", memory.sessions),
+            ("retired_bytes", "Memory of items that have gone and are not freed.", memory.retired),
+            ("slab_free_bytes", "Memory kept for items to come.", memory.free),
             (
                 "log_memory_bytes",
                 "Memory of log entries, of all replicas on this node.",
-                sum(group.log.log_bytes for group in node.host.groups.values()),
+                memory.log,
             ),
             ("held_transactions", "Transactions that hold keys of shards led here.", kept.prepared),
             ("held_keys", "Keys that they hold.", kept.keys),

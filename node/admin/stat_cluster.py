@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
+from quorumcache.node.admin.memory_use import memory_of
 from quorumcache.node.admin.view import (
     ObservedGroup,
     ObservedNode,
@@ -53,8 +54,14 @@ def cluster(node: ObservedNode) -> Iterator[tuple[str, object]]:
     yield "cluster:id", node.cluster_id or "-"
     yield "cluster:seen_by", config.name
     yield "memory:limit", node.memory_bytes
-    yield "memory:items", sum(store.bytes_used for _, _, store in shard_groups(node))
-    yield "memory:used", sum(store.memory_bytes for _, _, store in shard_groups(node))
+    memory = memory_of(node)
+    yield "memory:used", memory.items + memory.tables
+    yield "memory:items", memory.items
+    yield "memory:index", memory.index
+    yield "memory:sessions", memory.sessions
+    yield "memory:retired", memory.retired
+    yield "memory:free", memory.free
+    yield "memory:log", memory.log
     yield "map:epoch", 0 if cluster_map is None else cluster_map.epoch
     if cluster_map is None:
         return

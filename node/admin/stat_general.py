@@ -13,6 +13,7 @@ import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from quorumcache.node.admin.memory_use import memory_of
 from quorumcache.node.admin.view import ObservedNode, role_name, shard_groups, uptime_seconds
 from quorumcache.node.version import WIRE_VERSION
 from quorumcache.ring.address import is_unix, parse_address
@@ -112,11 +113,10 @@ def read_process() -> ProcessFacts:
 def general(node: ObservedNode, process: ProcessFacts) -> Iterator[tuple[str, object]]:
     """Plain `stats`."""
     config, counters = node.config, node.counters
-    item_count = item_bytes = table_bytes = shards_held = shards_led = 0
+    memory = memory_of(node)
+    item_count = shards_held = shards_led = 0
     for _, group, store in shard_groups(node):
         item_count += len(store.items)
-        item_bytes += store.bytes_used
-        table_bytes += store.memory_bytes - store.bytes_used
         shards_held += 1
         shards_led += role_name(group) == "leader"
     replies = reply_bytes = partial = partial_bytes = 0
@@ -157,8 +157,8 @@ def general(node: ObservedNode, process: ProcessFacts) -> Iterator[tuple[str, ob
     yield "threads", 1
     # memcached's word for a connection that has to wait because it asks for too much at once.
     yield "conn_yields", counters.reads_paused
-    yield "hash_bytes", table_bytes
-    yield "bytes", item_bytes
+    yield "hash_bytes", memory.tables
+    yield "bytes", memory.items
     yield "curr_items", item_count
     yield "lru_crawler_running", int(node.is_dumping)
     for name in _LATE_COUNTERS:

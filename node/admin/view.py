@@ -70,6 +70,13 @@ class ObservedFences(Protocol):
     def guards(self) -> Mapping[bytes, int]: ...
 
 
+class ObservedSessions(Protocol):
+    """Who writes to one shard, and what they were answered."""
+
+    @property
+    def memory_bytes(self) -> int: ...
+
+
 class ObservedStore(Protocol):
     """The items and locks of one shard."""
 
@@ -80,6 +87,8 @@ class ObservedStore(Protocol):
     # With the tables.
     @property
     def memory_bytes(self) -> int: ...
+    @property
+    def sessions(self) -> ObservedSessions: ...
     @property
     def locks(self) -> ObservedLocks: ...
     @property

@@ -104,6 +104,8 @@ class World:
         self.replicas: tuple[int, ...] = ()
         """Of each group, by the map."""
         self.sent: list[tuple[int, tuple[Any, ...]]] = []
+        self.is_left_behind = False
+        """Something was sent, and nobody had it flushed."""
         self.up = {THERE, ELSEWHERE}
         self.outcomes: list[Any] = []
         self.timings = Timings()
@@ -123,12 +125,13 @@ class World:
         )
 
     def flush_soon(self) -> None:
-        pass
+        self.is_left_behind = False
 
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         if node_id not in self.up:
             return False
         self.sent.append((node_id, item))
+        self.is_left_behind = True
         return True
 
     def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:

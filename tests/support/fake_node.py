@@ -17,6 +17,7 @@ from quorumcache.node.store.fences import FenceTable
 from quorumcache.node.store.item import wire_data
 from quorumcache.node.store.item_table import ItemTable, new_item_table
 from quorumcache.node.store.locks import LockTable
+from quorumcache.node.store.sessions import SessionTable
 from quorumcache.node.store.transactions import TransactionTable
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.timings import Timings
@@ -59,6 +60,7 @@ class FakeStore:
     transactions: TransactionTable = field(default_factory=TransactionTable)
     locks: LockTable = field(default_factory=LockTable)
     fences: FenceTable = field(default_factory=FenceTable)
+    sessions: SessionTable = field(default_factory=SessionTable)
 
     @property
     def memory_bytes(self) -> int:

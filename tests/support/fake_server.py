@@ -196,6 +196,7 @@ class ScriptedWays:
         """Of nodes that are not of the newest form."""
         self.is_up = True
         self.now_ns = 0
+        self.flushes_wanted = 0
         self.sent: list[tuple[int, tuple[Any, ...]]] = []
         self.counters = Counters()
         self.peers = self.host = self.clock = self
@@ -209,6 +210,7 @@ class ScriptedWays:
 
     def flush_soon(self) -> None:
         """The test says when a turn ends."""
+        self.flushes_wanted += 1
 
     def way_to(self, group_id: int) -> tuple[int, bool]:
         return self.leads.get(group_id, 0), group_id in self.relayed

@@ -3,9 +3,12 @@
 import threading
 import time
 from random import Random
+from typing import Any
 
 import pytest
 
+from quorumcache.bench import large
+from quorumcache.bench.cluster import wait_for
 from quorumcache.bench.errors import TargetError
 from quorumcache.bench.histogram import Histogram
 from quorumcache.bench.large import (
@@ -16,7 +19,7 @@ from quorumcache.bench.large import (
     measure_large,
     stream,
 )
-from quorumcache.bench.probe import SMALL_KEYS
+from quorumcache.bench.probe import SMALL_KEYS, probe
 from quorumcache.bench.text_client import TextClient
 from tests.support.tiny_memcached import TinyMemcached
 
@@ -56,9 +59,25 @@ class Cluster:
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_a_whole_measurement_of_a_tiny_server(nodes: int) -> None:
+def test_a_whole_measurement_of_a_tiny_server(nodes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every stream runs beside its gets, in a process of its own."""
-    with TinyMemcached() as server:
+    asked = 0
+    rows_to_come = iter([False, True, True, True, False])
+
+    def hook(line: bytes) -> None:
+        nonlocal asked
+        asked += b" large-" in line
+
+    def until_streams_have_run(*arguments: Any) -> tuple[Histogram, int]:
+        """However slow the machine is: the third request of two streams is behind an answer."""
+        before = asked
+        found = probe(*arguments)
+        if next(rows_to_come):
+            wait_for("requests of the streams", lambda: asked >= before + 3)
+        return found
+
+    monkeypatch.setattr(large, "probe", until_streams_have_run)
+    with TinyMemcached(hook) as server:
         told: list[str] = []
         rows = measure_large(
             Cluster(server.address, nodes),  # type: ignore[arg-type]

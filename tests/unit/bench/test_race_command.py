@@ -13,6 +13,7 @@ from quorumcache.bench import __main__ as command
 from quorumcache.bench import memory, options, race_command
 from quorumcache.bench.errors import TargetError
 from quorumcache.bench.measure import Progress
+from quorumcache.bench.memory import Look
 from quorumcache.bench.race import Figures, find_works
 from quorumcache.bench.race_command import Race, redis_memory
 from tests.unit.bench.test_race_report import measured
@@ -152,12 +153,13 @@ def test_the_memory_of_redis_is_filled_in_its_own_words(
     monkeypatch.setattr(race_command, "LocalRedis", Redis)
     monkeypatch.setattr(race_command, "Generator", Generator)
     monkeypatch.setattr(memory.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(memory.procfs, "rss_bytes", lambda pid: 1000)
-    monkeypatch.setattr(memory, "rss_at_rest", lambda pids: [11_000])
+    resident = iter([1000, 12_000])
+    monkeypatch.setattr(memory.procfs, "rss_bytes", lambda pid: next(resident, 11_000))
     if told:
         with pytest.raises(TargetError, match=told):
             redis_memory((), 1100, 50, Progress(quiet=True))
         return
     (use,) = redis_memory((), 1100, 50, Progress(quiet=True))
     assert asked == [([7], 1000, 50, True, True), ([7], 1100, 50, True, True)]
-    assert (use.process, use.bytes_per_item) == ("redis", 100.0)
+    assert (use.process, use.items) == ("redis", 100)
+    assert (use.empty, use.stored, use.settled) == (Look(1000), Look(12_000), Look(11_000))

@@ -13,6 +13,7 @@ from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from quorumcache.node.admin.memory_use import memory_of
 from quorumcache.node.admin.metrics import (
     FAMILIES_PER_TURN,
     LINES_PER_TURN,
@@ -109,6 +110,21 @@ def test_gauges(node: FakeNode) -> None:
     assert found["quorumcache_log_syncs_total", ()] == 5
     assert found["quorumcache_peer_up", (("peer", "b"),)] == 1
     assert found["quorumcache_peer_up", (("peer", "c"),)] == 0
+
+
+def test_memory_is_told_by_its_parts(node: FakeNode) -> None:
+    store = node.store(0)
+    store.put(b"k", b"v")
+    store.sessions.open(1, 1000)
+    found, memory = scrape(node), memory_of(node)
+    assert memory.items > 0 < memory.sessions
+    assert found["quorumcache_item_bytes", ()] == memory.items
+    assert found["quorumcache_table_bytes", ()] == memory.tables
+    assert found["quorumcache_index_bytes", ()] == memory.index
+    assert found["quorumcache_session_bytes", ()] == memory.sessions
+    assert found["quorumcache_retired_bytes", ()] == memory.retired
+    assert found["quorumcache_slab_free_bytes", ()] == memory.free
+    assert found["quorumcache_log_memory_bytes", ()] == memory.log
 
 
 def test_nodes_and_moves_of_the_map(node: FakeNode) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from quorumcache.node.admin.memory_use import memory_of
 from quorumcache.node.admin.stat_general import ProcessFacts
 from quorumcache.node.admin.stats import stats_reply
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
@@ -295,6 +296,15 @@ def test_cluster_tells_of_members_leaders_memory_and_moves_as_seen_here(node: Fa
     assert found["leader:shard:1"] == "a"
     assert found["memory:limit"] == str(1 << 30)
     assert int(found["memory:items"]) < int(found["memory:used"])
+    memory = memory_of(node)
+    parts = {
+        name.removeprefix("memory:"): int(value)
+        for name, value in found.items()
+        if name.startswith("memory:")
+    }
+    assert parts.pop("limit") == node.memory_bytes
+    assert parts.pop("used") == memory.items + memory.tables
+    assert parts == {name: value for name, value in asdict(memory).items() if name != "tables"}
     assert (found["map:moves"], found["move:shard:0:state"]) == ("2", "started")
     assert (found["move:shard:1:from"], found["move:shard:1:to"]) == ("a,b,c", "b,c")
     assert found["move:shard:1:state"] == "waiting"

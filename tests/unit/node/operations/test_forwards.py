@@ -36,6 +36,19 @@ def test_only_the_node_that_was_asked_may_answer() -> None:
     assert world.outcomes == [[None]]
 
 
+def test_each_item_is_followed_by_a_flush() -> None:
+    world = World()
+    world.lead(THERE)
+    world.read()
+    assert not world.is_left_behind
+    world.take()
+    world.set()
+    assert not world.is_left_behind
+    world.open_session_at(THERE)
+    assert not world.is_left_behind
+    assert len(world.sent) == 1
+
+
 @pytest.mark.parametrize("answer", [(FORWARD_RESULT, OK), (FORWARD_ITEMS, ())])
 def test_an_answer_that_does_not_fit_its_question_is_refused(answer: tuple[Any, ...]) -> None:
     world = World()

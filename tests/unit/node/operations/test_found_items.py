@@ -66,6 +66,12 @@ def test_items_and_misses_are_answered_in_order_and_count_as_reads(world: Leadin
     assert (counters.forwarded_in, counters.lease_reads) == (3, 3)
 
 
+def test_an_answer_is_followed_by_a_flush(world: Leading) -> None:
+    for world.is_full in (False, True):
+        world.ask(b"a")
+        assert not world.is_left_behind
+
+
 def test_without_a_lease_nothing_is_answered(world: Leading) -> None:
     world.put(a=item())
     world.clock.ns = LEASE_NS - 1

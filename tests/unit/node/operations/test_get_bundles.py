@@ -94,6 +94,17 @@ def test_all_gets_of_a_turn_go_as_one_item_to_each_node(world: World) -> None:
     assert world.take() == ([], []), "it has come already"
 
 
+def test_an_open_bundle_is_sent_with_the_next_flush(world: World) -> None:
+    assert world.ask("a")
+    assert world.ways.flushes_wanted == 1
+    assert world.ask("b"), "it goes along"
+    assert world.ways.flushes_wanted == 1
+    world.sent()
+    wanted = world.ways.flushes_wanted
+    assert world.ask("c")
+    assert world.ways.flushes_wanted == wanted + 1
+
+
 def test_only_what_a_node_of_the_newest_form_leads_goes_so(world: World) -> None:
     assert not world.ask("a", group_id=9), "nobody is known to lead it"
     world.ways.relayed.add(GROUP)

@@ -11,6 +11,7 @@ from quorumcache.node.peers.items import (
     FORWARD_LOST,
     FORWARD_READ,
     FORWARD_REFUSED,
+    FORWARD_RESULT,
     FORWARD_WRITE,
 )
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
@@ -145,6 +146,19 @@ def test_forwarded_to_a_replica_that_does_not_lead_it_is_refused_with_the_leader
     world.coordinator.on_forward(THERE, (FORWARD_WRITE, 9, GROUP, 10, False, command))
     to, item = world.take()
     assert (to, item[:3]) == (THERE, (FORWARD_REFUSED, 9, ELSEWHERE))
+
+
+def test_answers_to_other_nodes_are_followed_by_a_flush() -> None:
+    world = World()
+    world.lead(HERE)
+    command = (CLIENT_SESSION_MIN, 0, 0, OP_SESSION_OPEN, b"")
+    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 9, GROUP, 10, False, command))
+    world.group.commit()
+    assert world.take()[1][:2] == (FORWARD_RESULT, 9)
+    assert not world.is_left_behind
+    world.coordinator.on_forward(THERE, (FORWARD_READ, 10, GROUP, (b"k",)))
+    assert world.take()[1][:2] == (FORWARD_ITEMS, 10)
+    assert not world.is_left_behind
 
 
 def test_a_forwarded_read_is_refused_by_a_replica_that_does_not_lead() -> None:

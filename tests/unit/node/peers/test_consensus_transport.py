@@ -80,6 +80,15 @@ def make_world(*groups: int) -> tuple[HostWorld, Sender]:
     return world, sender
 
 
+def test_what_others_have_gathered_goes_with_the_frame() -> None:
+    world, sender = make_world(1)
+    order: list[str] = []
+    world.transport.before_flush = lambda: order.append("gathered")
+    sender.flush = lambda: order.append("frame")  # type: ignore[method-assign]
+    world.transport.flush()
+    assert order == ["gathered", "frame"]
+
+
 def test_a_vote_goes_twice_and_only_after_it_is_durable() -> None:
     world, sender = make_world(1)
     log = world.logs[1]

@@ -79,6 +79,16 @@ def test_a_bundle_is_one_write_and_is_answered_once_when_that_is_durable() -> No
     assert [group.unpersisted for group in world.groups.values()] == [0] * 3
 
 
+def test_the_answer_to_a_bundle_leaves_once_that_is_durable() -> None:
+    world = World(1)
+    deliver(world, 7, 1)
+    world.turn()
+    world.story.clear()
+    world.wal.sync()
+    world.turn()
+    assert world.story == ["synced", ("send", 2), "flush"]
+
+
 def test_bundles_of_one_turn_are_answered_each_and_in_order() -> None:
     world = World(1, 2)
     deliver(world, 7, 1, 2)
@@ -87,6 +97,7 @@ def test_bundles_of_one_turn_are_answered_each_and_in_order() -> None:
     assert world.told() == [("write", [1, 2, 1])]
     deliver(world, 9, 2)
     world.turn()
+    assert world.told() == [("write", [2])]
     assert world.answers() == []
     world.wal.sync()
     assert world.answers() == [(2, 7, ()), (2, 8, ())]
@@ -276,6 +287,20 @@ def test_a_leader_counts_its_own_copy_when_that_is_durable_in_the_term_of_the_en
     assert log.persisted_calls == [(1, 1)]
     assert group.applied_index == 1
     assert group.unpersisted == 0
+
+
+def test_a_write_counts_only_the_commands_of_its_own_turn() -> None:
+    world = leads(1)
+    log = world.logs[1]
+    for _ in range(2):
+        submit(world, 1)
+        world.turn()
+    assert log.persisted_calls == []
+    world.wal.sync()
+    assert log.persisted_calls == [(1, 1)]
+    assert world.groups[1].unpersisted == 1
+    world.wal.sync()
+    assert log.persisted_calls == [(1, 1), (2, 1)]
 
 
 def test_commands_of_one_turn_that_take_both_ways_are_written_in_order() -> None:

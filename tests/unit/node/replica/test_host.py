@@ -8,6 +8,7 @@ from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.consensus.api import Ready
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.raft.messages import (
+    Append,
     AppendReply,
     Heartbeat,
     HeartbeatReply,
@@ -31,6 +32,7 @@ from quorumcache.node.replica.installing import SNAPSHOT_RETRY_SECONDS
 from quorumcache.node.state_machine import encode_batch
 from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.store import ShardStore
+from quorumcache.node.wal.queue import QUEUED_BYTES_MAX
 from tests.support.scripted_log import HARD_STATE, VOTERS, Hears, HostWorld
 
 PROMISE = VoteReply(2, True)
@@ -81,6 +83,25 @@ def test_all_groups_of_a_turn_are_one_write() -> None:
         log.append(b"")
     world.turn(1, 2, 3)
     assert world.told() == [("write", [1, 2, 3])]
+
+
+def test_what_a_turn_has_said_leaves_at_its_end() -> None:
+    world = HostWorld(1)
+    world.logs[1].append(b"")
+    world.logs[1].say(3, PLAIN)
+    world.turn(1)
+    assert world.story == [("send", 3), ("write", [1]), "flush"]
+
+
+def test_what_was_promised_leaves_once_it_is_durable() -> None:
+    world = HostWorld(1)
+    world.logs[1].append(b"")
+    world.logs[1].promise(2, PROMISE)
+    world.turn(1)
+    world.story.clear()
+    world.wal.sync()
+    world.turn()
+    assert world.story == ["synced", ("send", 2), "flush"]
 
 
 def test_a_vote_waits_for_its_hard_state() -> None:
@@ -263,6 +284,29 @@ def test_nothing_is_promised_or_written_while_a_snapshot_is_being_installed() ->
     assert world.groups[1].unpersisted == 0
 
 
+def test_a_group_has_a_turn_when_its_snapshot_is_installed() -> None:
+    world = HostWorld(1)
+    log = install(world)
+    world.snapshots.end()
+    world.told()
+    log.say(3, PLAIN)
+    world.wal.sync()
+    world.turn()
+    assert world.told() == ["synced", ("send", 2), ("send", 3)]
+
+
+def test_what_was_held_back_is_written_in_its_order() -> None:
+    world = HostWorld(1)
+    log = install(world)
+    for payload in (b"8", b"9"):
+        log.append(payload)
+        world.turn(1)
+    world.snapshots.end()
+    world.wal.sync()
+    (records, _) = world.wal.batches[-1]
+    assert [entry.payload for record in records for entry in record.entries] == [b"8", b"9"]
+
+
 def test_promises_from_before_a_snapshot_still_leave_in_order() -> None:
     world = HostWorld(1)
     world.logs[1].append(b"")
@@ -332,6 +376,23 @@ def test_a_log_that_takes_too_much_memory_takes_nothing_more_to_propose() -> Non
     world.groups[1].submit(command, 10, taken)
     world.turn()
     assert len(world.logs[1].proposed) == 1
+
+
+def test_a_log_that_is_behind_takes_no_entries_and_answers_its_leader() -> None:
+    world = HostWorld(1)
+    log, host = world.logs[1], world.host
+    log.append(b"")
+    world.wal.queued_bytes = QUEUED_BYTES_MAX + 1
+    world.turn(1)
+    entries = Append(1, 1, 1, 0, (Entry(2, 1, int(EntryKind.NORMAL), b""),))
+    beat = Heartbeat(1, 0, 0, 0, 0, 0)
+    host.step(2, 1, entries, True)
+    host.step(2, 1, beat, False)
+    assert log.stepped == [(2, beat)]
+    world.wal.queued_bytes = 0
+    world.wal.sync()
+    host.step(2, 1, entries, True)
+    assert log.stepped == [(2, beat), (2, entries)]
 
 
 def test_a_follower_that_is_far_behind_is_sent_the_state_without_waiting_for_a_tick() -> None:
@@ -474,6 +535,8 @@ def test_a_stopped_host_promises_nothing() -> None:
     world.host.stop()
     world.wal.sync()
     world.logs[1].commit([Entry(1, 1, int(EntryKind.NOOP), b"")])
+    world.logs[1].append(b"")
+    world.logs[1].say(3, PLAIN)
     world.turn(1)
     assert world.told() == ["synced"]
     assert world.logs[1].persisted_calls == []

@@ -104,3 +104,34 @@ def test_what_a_turn_wants_comes_in_another_turn() -> None:
     world.turns.want_turn()
     done = [world.look() for _ in range(5)]
     assert done == [[], ["turn"], [], ["turn"], []]
+
+
+def test_what_is_wanted_twice_is_done_once() -> None:
+    world = World()
+    for _ in range(3):
+        world.turns.want_turn()
+        world.turns.want_flush()
+    assert [world.look() for _ in range(6)] == [[], ["turn"], [], [], [], []]
+
+
+def test_what_is_due_by_the_clock_leaves_at_once() -> None:
+    world = World()
+    world.turns.flush_now()
+    assert world.done == ["flush"]
+    assert world.look() == []
+
+
+def test_what_is_due_by_the_clock_goes_along_with_a_turn_that_is_wanted() -> None:
+    world = World()
+    for want in (world.turns.want_turn, world.turns.want_flush):
+        want()
+        world.turns.flush_now()
+        world.look()
+        world.turns.flush_now()
+        world.look()
+    assert world.done == ["turn", "flush"]
+
+
+def test_the_waits_of_a_write_are_short_beside_the_shortest_tick() -> None:
+    """One at its leader and one at a follower. A tick has a millisecond at least."""
+    assert 2 * HOLD_NS <= 1_000_000
