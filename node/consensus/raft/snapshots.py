@@ -10,7 +10,11 @@ from quorumcache.node.consensus.progress import SNAPSHOT, Progress
 from quorumcache.node.consensus.raft.commit import commit_as_told, maybe_commit
 from quorumcache.node.consensus.raft.configurations import configurations_restored
 from quorumcache.node.consensus.raft.messages import SnapshotChunk, SnapshotReply
-from quorumcache.node.consensus.raft.replication import hear_leader, send_appends
+from quorumcache.node.consensus.raft.replication import (
+    ask_for_snapshot,
+    hear_leader,
+    send_appends,
+)
 from quorumcache.node.consensus.raft.state import (
     IncomingSnapshot,
     RaftState,
@@ -48,7 +52,15 @@ def _send_chunk(r: RaftState, p: Progress) -> None:
     assert source is not None
     meta = source.meta
     offset = p.snapshot_offset
-    part = source.read(offset, r.config.snapshot_chunk_bytes)
+    config = r.config
+    size = 0
+    p.release()
+    if offset < source.total_bytes:
+        size = p.room(config.snapshot_chunk_bytes, config.catch_up_bytes_max)
+        if not size:
+            return  # It is sent more when it answers a heartbeat.
+    part = source.read(offset, size)
+    p.hold(len(part))
     p.snapshot_moved = True
     chunk = SnapshotChunk(
         *(r.term, meta.last_index, meta.last_term, meta.configuration),
@@ -58,11 +70,11 @@ def _send_chunk(r: RaftState, p: Progress) -> None:
 
 
 def resume_snapshot(r: RaftState, p: Progress) -> None:
-    """`p` answered a heartbeat: repeat a chunk, or the request to the shell, that led nowhere."""
+    """`p` answered a heartbeat: repeat a chunk, or the request to the shell, that led nowhere or
+    had to wait."""
     if p.snapshot is None:
         if r.ticks - p.snapshot_asked_tick >= r.config.election_ticks:
-            p.snapshot_asked_tick = r.ticks
-            r.snapshot_wanted.append(p.replica_id)
+            ask_for_snapshot(r, p)
     elif p.snapshot_moved:
         p.snapshot_moved = False
     else:
@@ -95,6 +107,7 @@ def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> 
                 maybe_hand_over(r, p)
         return
     assert source is not None
+    p.release()
     if m.next_offset != p.snapshot_offset and m.next_offset <= source.total_bytes:
         # Usually the next chunk's; lower if the receiver had to start again.
         p.snapshot_offset = m.next_offset
