@@ -67,6 +67,8 @@ class Progress:
         "snapshot_asked_tick",
         "snapshot_moved",
         "snapshot_offset",
+        "snapshot_repeats",
+        "snapshot_sent_tick",
         "stalled_at",
         "stamp",
         "state",
@@ -133,6 +135,10 @@ class Progress:
         """SNAPSHOT only: a chunk was sent or acknowledged since the last heartbeat reply."""
         self.snapshot_asked_tick = 0
         """SNAPSHOT only: tick at which the shell was asked for a snapshot."""
+        self.snapshot_sent_tick = 0
+        """SNAPSHOT only: tick at which the chunk under way was sent."""
+        self.snapshot_repeats = 0
+        """SNAPSHOT only: how often it was sent again."""
 
     def status(self) -> PeerStatus:
         return PeerStatus(
@@ -242,6 +248,7 @@ class Progress:
             return False  # only the answer to the one probe under way counts
         self.next_index = max(min(prev_index, retry_index), self.match_index + 1)
         self.paused = False
+        self.release()
         return True
 
     def may_send(self, wanted: int, now_ns: int, window_bytes_max: int) -> int:
@@ -298,4 +305,5 @@ class Progress:
 
     def _forget_snapshot(self) -> None:
         self.snapshot = None
+        self.snapshot_repeats = 0
         self.snapshot_offset = 0

@@ -94,10 +94,11 @@ def send_appends(r: RaftState, p: Progress) -> None:
             want_snapshot(r, p)
             return
         p.paused = True
-        p.release()
         config = r.config
         bytes_max = p.room(config.append_bytes_max, config.catch_up_bytes_max)
-        if p.is_learner or not bytes_max:
+        if p.is_learner or p.held_bytes or not bytes_max:
+            # If entries are on their way already, they are only late, or they are lost: the answer
+            # to this one tells.
             send_as_leader(r, p.replica_id, _append_empty(r, p))
             return
         message, size = _append_from(r, p.next_index, bytes_max)
