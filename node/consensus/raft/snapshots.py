@@ -90,7 +90,9 @@ def resume_snapshot(r: RaftState, p: Progress) -> None:
     elif p.snapshot_moved:
         p.snapshot_moved = False
     elif not p.held_bytes:
-        _send_chunk(r, p)  # There was nothing to send, or no room; or it is asked whether it is done.
+        _send_chunk(
+            r, p
+        )  # There was nothing to send, or no room; or it is asked whether it is done.
     elif r.ticks - p.snapshot_sent_tick >= r.config.election_ticks << p.snapshot_repeats:
         p.snapshot_repeats = min(p.snapshot_repeats + 1, REPEAT_DOUBLINGS_MAX)
         _send_chunk(r, p)
