@@ -23,6 +23,7 @@ UNIT = "tests/unit/"
 
 _RAFT = "tests/unit/node/consensus/raft/test_raft_"
 _PAPER, _SAFETY, _FLOW = f"{_RAFT}paper.py", f"{_RAFT}safety.py", f"{_RAFT}flow.py"
+_CATCH_UP = f"{_RAFT}catch_up.py"
 _TIMING, _STALENESS, _BIRTH = f"{_RAFT}timing.py", f"{_RAFT}staleness.py", f"{_RAFT}birth.py"
 _ONLY_TYPES = "declares types and runs no code; this tests what implements them"
 _ONLY_CLASSES = "classes of errors without code; this tests when they are raised"
@@ -48,7 +49,10 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
     "node/consensus/raft/roles.py": ((_PAPER, _TIMING), "who becomes what, and when"),
     "node/consensus/raft/election.py": ((_PAPER, _TIMING, _SAFETY), "elections"),
     "node/consensus/raft/proposals.py": ((_PAPER, _SAFETY), "what a leader takes into its log"),
-    "node/consensus/raft/replication.py": ((_PAPER, _FLOW), "appends, and how many at a time"),
+    "node/consensus/raft/replication.py": (
+        (_PAPER, _FLOW, _CATCH_UP),
+        "appends, and how many at a time",
+    ),
     "node/consensus/raft/commit.py": ((_PAPER, _SAFETY), "which entries are committed"),
     "node/consensus/raft/heartbeats.py": ((_STALENESS, _TIMING), "beats and stamps"),
     "node/consensus/raft/reads.py": ((_PAPER, _SAFETY), "reads that wait for a confirmation"),

@@ -14,6 +14,7 @@ from collections import deque
 from enum import IntEnum
 from typing import Final
 
+from quorumcache.node.consensus.catch_up import CatchUpWindow
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import (
     Index,
@@ -48,8 +49,11 @@ class Progress:
         "echo_round",
         "first_sent_bytes",
         "first_sent_index",
+        "held_bytes",
+        "held_index",
         "inflight_bytes",
         "inflight_count",
+        "is_behind",
         "is_learner",
         "later_sent",
         "match_index",
@@ -63,12 +67,18 @@ class Progress:
         "snapshot_asked_tick",
         "snapshot_moved",
         "snapshot_offset",
+        "snapshot_repeats",
+        "snapshot_sent_tick",
         "stalled_at",
         "stamp",
         "state",
+        "window",
     )
 
-    def __init__(self, replica_id: ReplicaId, next_index: Index) -> None:
+    def __init__(
+        self, replica_id: ReplicaId, next_index: Index, window: CatchUpWindow | None = None
+    ) -> None:
+        """`window`: shared with the other groups; without it, one of its own."""
         self.replica_id = replica_id
         self.match_index: Index = 0
         """Known to be durable there and equal to the leader's log. Never shrinks in a term."""
@@ -79,9 +89,18 @@ class Progress:
         self.budget: SendBudget | None = None
         """Of a learner: what bounds the entries that it is sent."""
         self.round_end: Index = next_index - 1
-        """Of a learner: the end of the log when the present round began (Raft thesis 4.2.1)."""
+        """Of a learner, and of one that is behind: the end of the log when the present round began
+        (Raft thesis 4.2.1). Below 0: none has begun."""
         self.doublings = 0
-        """Of a learner: rounds that have ended."""
+        """Of the same: rounds that have ended."""
+        self.window = window if window is not None else CatchUpWindow()
+        """For what it is sent while it is behind."""
+        self.is_behind = True
+        """It was lost sight of, and has not been sent all since that it lacked."""
+        self.held_bytes = 0
+        """What it takes of the window."""
+        self.held_index: Index = 0
+        """REPLICATE only: Appends under way up to here are what it takes."""
         self.state = PROBE
         self.paused = False
         """PROBE only: an Append is under way. Cleared by its answer or by a heartbeat's."""
@@ -116,6 +135,10 @@ class Progress:
         """SNAPSHOT only: a chunk was sent or acknowledged since the last heartbeat reply."""
         self.snapshot_asked_tick = 0
         """SNAPSHOT only: tick at which the shell was asked for a snapshot."""
+        self.snapshot_sent_tick = 0
+        """SNAPSHOT only: tick at which the chunk under way was sent."""
+        self.snapshot_repeats = 0
+        """SNAPSHOT only: how often it was sent again."""
 
     def status(self) -> PeerStatus:
         return PeerStatus(
@@ -132,6 +155,7 @@ class Progress:
     def become_probe(self) -> None:
         """Back to one Append at a time from the known match on."""
         self.state = PROBE
+        self.is_behind = True
         self.paused = False
         self.next_index = self.match_index + 1
         self._forget_inflight()
@@ -140,12 +164,17 @@ class Progress:
     def become_replicate(self) -> None:
         self.state = REPLICATE
         self.paused = False
+        if self.budget is None:
+            self.round_end = -1
         self.next_index = self.match_index + 1
         self._forget_inflight()
         self._forget_snapshot()
 
     def become_snapshot(self, tick: int) -> None:
+        if self.state is REPLICATE and self.is_behind:
+            self.doublings += 1  # The log was dropped before it had it.
         self.state = SNAPSHOT
+        self.is_behind = True
         self.paused = False
         self._forget_inflight()
         self._forget_snapshot()
@@ -161,10 +190,12 @@ class Progress:
     def checked(self) -> None:
         """A check of the quorum is through: the next interval begins.
 
-        A member that stays silent gives the memory back that its snapshot takes; when it answers
-        again it is sent a new one.
+        A member that was silent takes nothing of the window. One that stays silent gives the memory
+        back that its snapshot takes; when it answers again it is sent a new one.
         """
         self.silent_checks = 0 if self.recent_active else self.silent_checks + 1
+        if self.silent_checks:
+            self.release()
         self.recent_active = False
         if self.silent_checks >= SNAPSHOT_SILENT_CHECKS:
             self._forget_snapshot()
@@ -177,6 +208,9 @@ class Progress:
         self.next_index = last_index + 1
         self.inflight_bytes += size
         self.inflight_count += 1
+        if self.is_behind:
+            self.hold(self.held_bytes + size)
+            self.held_index = last_index
         if self.inflight_count == 1:
             self.first_sent_index = last_index
             self.first_sent_bytes = size
@@ -188,6 +222,8 @@ class Progress:
         while self.inflight_count and self.first_sent_index <= match_index:
             self.inflight_bytes -= self.first_sent_bytes
             self.inflight_count -= 1
+            if self.first_sent_index <= self.held_index:
+                self.hold(self.held_bytes - self.first_sent_bytes)
             if self.inflight_count:
                 self.first_sent_index, self.first_sent_bytes = self.later_sent.popleft()
         if match_index <= self.match_index:
@@ -212,34 +248,62 @@ class Progress:
             return False  # only the answer to the one probe under way counts
         self.next_index = max(min(prev_index, retry_index), self.match_index + 1)
         self.paused = False
+        self.release()
         return True
 
-    def may_send(self, wanted: int, now_ns: int) -> int:
+    def may_send(self, wanted: int, now_ns: int, window_bytes_max: int) -> int:
         """How many of `wanted` bytes of entries may go now; 0: none before some time."""
+        if self.is_behind:
+            wanted = self.room(wanted, window_bytes_max)
+            if not wanted:
+                return 0
         budget = self.budget
         return wanted if budget is None else budget.take(wanted, now_ns, self.doublings)
 
+    def room(self, wanted: int, window_bytes_max: int) -> int:
+        """How many of `wanted` bytes its window has room for, while it is behind."""
+        return self.window.room(wanted, window_bytes_max, self.doublings)
+
+    def arrived(self) -> None:
+        """It was sent all that it lacked."""
+        self.is_behind = False
+        if self.budget is None:
+            self.doublings = 0
+
     def begin_round(self, last_index: Index) -> None:
-        """If a learner holds what the log had when its round began, and more has come: the next
-        round goes twice as fast.
+        """If a learner, or one that is behind, holds what the log had when its round began, and
+        more has come: the next round goes twice as fast.
 
         So it arrives however much is written meanwhile. What was there when it was added never goes
         faster than the budget says.
         """
-        if self.budget is not None and self.match_index >= self.round_end:
-            self.round_end = last_index
-            if last_index > self.match_index:
-                self.doublings += 1
+        if self.match_index < self.round_end or (self.budget is None and not self.is_behind):
+            return
+        if last_index > self.match_index and self.round_end >= 0:
+            self.doublings += 1
+        self.round_end = last_index
 
     def has_room(self, appends_max: int, bytes_max: int) -> bool:
         """REPLICATE: may another Append be under way?"""
         return self.inflight_count < appends_max and self.inflight_bytes < bytes_max
 
+    def hold(self, size: int) -> None:
+        """It takes so many bytes of the window now."""
+        self.window.under_way += size - self.held_bytes
+        self.held_bytes = size
+
+    def release(self) -> None:
+        """It takes nothing of the window any more, whatever becomes of what was sent."""
+        self.hold(0)
+        self.held_index = 0
+
     def _forget_inflight(self) -> None:
+        self.release()
         self.later_sent.clear()
         self.inflight_count = 0
         self.inflight_bytes = 0
 
     def _forget_snapshot(self) -> None:
         self.snapshot = None
+        self.snapshot_repeats = 0
         self.snapshot_offset = 0

@@ -3,7 +3,13 @@ from collections.abc import Callable
 from typing import Any
 
 class LogWriter:
-    def __init__(self, loop: asyncio.AbstractEventLoop, zeros: int, calls: Any = None) -> None: ...
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        zeros: int,
+        calls: Any = None,
+        twin: Callable[[OSError], Any] | None = None,
+    ) -> None: ...
     def append(
         self,
         fd: int,

@@ -23,6 +23,7 @@ cdef extern from "log_writer_thread.h" nogil:
         int (*ftruncate)(void *, int, off_t) noexcept nogil
         int (*fdatasync)(void *, int) noexcept nogil
         int (*close)(void *, int) noexcept nogil
+        int (*eventfd)(void *) noexcept nogil
         void *context
 
     const log_calls LOG_SYSTEM_CALLS
@@ -130,34 +131,51 @@ cdef int python_close(void *context, int fd) noexcept nogil:
     return -1 if code else 0
 
 
+cdef int python_eventfd(void *context) noexcept nogil:
+    cdef int code, returned
+    with gil:
+        returned = <int>ask(context, "eventfd", (0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), &code)
+    set_errno(code)
+    return returned
+
+
 cdef class LogWriter:
     """See `storage/log_writer.py`. With `calls`, which has the functions of `os` that are needed, the
-    thread makes its calls to the system by them: tests replace those."""
+    thread makes its calls to the system by them: tests replace those.
+
+    `twin` hears why the thread cannot be started. If it gives another writer, that does all the work."""
 
     cdef object loop
     cdef object calls
+    cdef object twin
+    cdef object instead  # What `twin` gave, or None.
     cdef size_t zeros
     cdef log_writer *writer
 
-    def __init__(self, loop, Py_ssize_t zeros, calls=None):
+    def __init__(self, loop, Py_ssize_t zeros, calls=None, twin=None):
         if zeros < 0:
             raise ValueError(f"{zeros} zeros")
         self.loop = loop
         self.calls = calls
+        self.twin = twin
         self.zeros = <size_t>zeros
 
     def append(
         self, int fd, bytes data not None, uint64_t start, uint64_t filled_bytes, written not None
     ):
-        cdef log_job *job
+        cdef log_job *job = NULL
         try:
-            job = self.new_job(fd)
+            if self.may_start():
+                job = self.new_job(fd)
         except (OSError, MemoryError) as error:
             refused = error if isinstance(error, OSError) else OSError(ENOMEM, os.strerror(ENOMEM))
             try:
                 self.loop.call_soon(written, filled_bytes, refused, True)
             except RuntimeError:
                 pass  # The loop is closed: nothing waits for it.
+            return
+        if job == NULL:
+            self.instead.append(fd, data, start, filled_bytes, written)
             return
         job.data = <const unsigned char *>PyBytes_AS_STRING(data)
         job.length = <size_t>PyBytes_GET_SIZE(data)
@@ -171,18 +189,36 @@ cdef class LogWriter:
         log_writer_add(self.writer, job)
 
     def close_file(self, int fd):
-        cdef log_job *job
+        cdef log_job *job = NULL
         try:
-            job = self.new_job(fd)
+            if self.may_start():
+                job = self.new_job(fd)
         except (OSError, MemoryError):
             (os if self.calls is None else self.calls).close(fd)
             return
+        if job == NULL:
+            self.instead.close_file(fd)
+            return
         log_writer_add(self.writer, job)
 
-    cdef log_job *new_job(self, int fd) except NULL:
-        """Of a thread that runs."""
-        if self.writer == NULL:
+    cdef bint may_start(self) except -1:
+        """Have the thread run. False: its twin is there `instead`."""
+        if self.writer != NULL:
+            return True
+        if self.instead is not None:
+            return False
+        try:
             self.start()
+        except OSError as error:
+            if self.twin is not None:
+                self.instead = self.twin(error)
+            if self.instead is None:
+                raise
+            return False
+        return True
+
+    cdef log_job *new_job(self, int fd) except NULL:
+        """Of the thread, which runs."""
         cdef log_job *job = <log_job *>PyMem_RawCalloc(1, sizeof(log_job))
         if job == NULL:
             raise MemoryError
@@ -192,6 +228,7 @@ cdef class LogWriter:
     cdef int start(self) except -1:
         cdef log_calls calls = LOG_SYSTEM_CALLS
         if self.calls is not None:
+            calls.eventfd = python_eventfd
             calls.pwrite = python_pwrite
             calls.pwritev = python_pwritev
             calls.ftruncate = python_ftruncate
@@ -253,6 +290,9 @@ cdef class LogWriter:
         """Return when everything that was handed in is done, and the thread has ended."""
         cdef log_writer *writer = self.writer
         cdef bint has_ended = False
+        if self.instead is not None:
+            self.instead.close()
+            return
         if writer == NULL:
             return
         if not log_writer_is_here(writer):

@@ -87,8 +87,14 @@ static int system_close(void *context, int fd)
     return close(fd);
 }
 
+static int system_eventfd(void *context)
+{
+    (void)context;
+    return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
 const log_calls LOG_SYSTEM_CALLS = {
-    system_pwrite, system_pwritev, system_ftruncate, system_fdatasync, system_close, NULL,
+    system_pwrite, system_pwritev, system_ftruncate, system_fdatasync, system_close, system_eventfd, NULL,
 };
 
 /* --- one append */
@@ -271,7 +277,7 @@ log_writer *log_writer_start(const log_calls *calls, size_t zeros)
     writer->calls = *calls;
     writer->zeros_length = zeros;
     writer->zeros = calloc(1, zeros + 1);
-    writer->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    writer->eventfd = writer->calls.eventfd(writer->calls.context);
     writer->process = getpid();
     writer->users = 2;
     queue_init(&writer->waiting);

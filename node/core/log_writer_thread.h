@@ -22,6 +22,7 @@ typedef struct {
     int (*ftruncate)(void *context, int fd, off_t length);
     int (*fdatasync)(void *context, int fd);
     int (*close)(void *context, int fd);
+    int (*eventfd)(void *context); /* one that does not wait, closed by an exec */
     void *context;
 } log_calls;
 
@@ -45,7 +46,7 @@ typedef struct log_job {
 
 typedef struct log_writer log_writer;
 
-/* NULL with errno, if there is no memory, descriptor or thread for it. `zeros`: how many bytes a file is
+/* NULL with errno, if there is no memory, descriptor or thread for it, or a call is forbidden. `zeros`: how many bytes a file is
 filled ahead. */
 log_writer *log_writer_start(const log_calls *calls, size_t zeros);
 

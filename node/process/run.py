@@ -65,6 +65,11 @@ ALONE_READY_S = 10.0
 # Before it is ready nothing was promised: a node that reads its log, and so does not hear of the
 # stop, may be ended soon.
 START_PATIENCE_S = 2.0
+NO_THREAD = (
+    "the system lets this process start none, and its log and its disk each need one. Look for a"
+    " limit of tasks (ulimit -u, TasksMax in systemd, pids.max), and for a seccomp profile that"
+    " forbids clone or clone3"
+)
 # Beyond stop_timeout_ms, for a loop that is late.
 STOP_GRACE_S = 5.0
 
@@ -89,7 +94,10 @@ def run_node(
     Returns the exit status; never raises for what the world does.
     """
     hold()
-    configure(level=config.log_level, log_format=config.log_format, node=config.name)
+    try:
+        configure(level=config.log_level, log_format=config.log_format, node=config.name)
+    except RuntimeError as error:  # Of `threading`.
+        return fail(f"{error}: {NO_THREAD}", EXIT_FAILED)
     threading.excepthook = _thread_failed
     sys.unraisablehook = _unraisable
     for flag, why in ignored:
@@ -132,11 +140,21 @@ def _unraisable(args: sys.UnraisableHookArgs) -> None:
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        return runner.run(main)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's, or asyncio's, which is slower and not different."""
     try:
         import uvloop
-    except ImportError:  # a platform without it; slower, not different
-        return asyncio.run(main)
-    return int(uvloop.run(main))
+    except ImportError:  # a platform without it
+        return asyncio.new_event_loop()
+    try:
+        return uvloop.new_event_loop()
+    except OSError as error:  # It makes calls that the system may forbid, such as eventfd.
+        event(_log, "warning", "uvloop_forbidden", why=error)
+        return asyncio.new_event_loop()
 
 
 async def _live(

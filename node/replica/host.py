@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.consensus.api import HANDED_OUT_MAX, Ready
+from quorumcache.node.consensus.catch_up import CatchUpWindows
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.transport import Transport
 from quorumcache.node.consensus.values import Message, Role, SoftState
@@ -113,6 +114,7 @@ class ReplicaHost(BeatHost):
         self._sender = SnapshotSender(loop, counters, self.mark_dirty, on_fatal, clock)
         self.copy_rate = self._sender.rate
         """Of what goes to learners: snapshots and entries."""
+        self._catch_up = CatchUpWindows()
         self._installer = SnapshotInstaller(loop, counters, self._installed, on_fatal)
         self.followed = []
         self.owed = []
@@ -136,6 +138,7 @@ class ReplicaHost(BeatHost):
         self.groups[group.group_id] = group
         self.bytes_used += group.machine.bytes_used
         group.log.pace_learners(self.copy_rate)
+        group.log.share_catch_up(self._catch_up)
         group.log.send_beats_by(GroupBeats(group.group_id, self.transport))
         self.mark_dirty(group)
 

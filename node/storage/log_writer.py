@@ -1,9 +1,11 @@
 """What writes the log, beside the loop: the `LogWriter` of a disk.
 
 In the compiled form it is a thread in C (`core/log_writer_thread.c`), which takes no lock of
-Python; here is its twin, a thread of Python.
+Python; here is its twin, a thread of Python. It also takes the place of the other where the system
+does not let that start: a seccomp profile may forbid the calls that only the native one makes
+(`eventfd`).
 
-Reading order: `LogWriter`, `write_and_sync`.
+Reading order: `LogWriter`, `PlainLogWriter`, `new_log_writer`.
 """
 
 from __future__ import annotations
@@ -11,14 +13,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from quorumcache.node.errors import OutOfResources
 from quorumcache.node.storage import disk_calls
 from quorumcache.node.storage.disk import Done
 from quorumcache.node.storage.disk_worker import DiskWorker
+from quorumcache.node.telemetry.logs import event, get_logger
 
 BLOCK_BYTES = 4096
+THREAD_NAME: Final = "quorumcache-log"
+
+log = get_logger("disk")
 
 Written = Callable[[int, BaseException | None, bool], None]
 """How an append ended: where the zeros behind it end now, its error, and whether that was a refusal
@@ -29,8 +35,8 @@ class LogWriter(Protocol):
     """A thread that does what it is handed in order, and calls back on the loop.
 
     Started by its first job. A job that was handed in is done, also when the loop has ended. When
-    there is no thread or descriptor to start with, an append is refused on the loop as by a full
-    disk, with nothing written, and the next job tries again.
+    there is no thread or descriptor to start with just now, an append is refused on the loop as by
+    a full disk, with nothing written, and the next job tries again.
     """
 
     def append(self, fd: int, data: bytes, start: int, filled_bytes: int, written: Written) -> None:
@@ -151,5 +157,12 @@ def new_log_writer(loop: asyncio.AbstractEventLoop, zeros: int) -> LogWriter:
     try:
         from quorumcache.node.core.log_writer import LogWriter as NativeLogWriter
     except ImportError:  # The sources run, or a system without what it needs.
-        return PlainLogWriter(DiskWorker(loop, "quorumcache-log"), zeros)
-    return NativeLogWriter(loop, zeros)
+        return PlainLogWriter(DiskWorker(loop, THREAD_NAME), zeros)
+
+    def twin(error: OSError) -> LogWriter | None:
+        if disk_calls.was_refused(error):
+            return None
+        event(log, "warning", "log_thread_forbidden", why=error)
+        return PlainLogWriter(DiskWorker(loop, THREAD_NAME), zeros)
+
+    return NativeLogWriter(loop, zeros, twin=twin)

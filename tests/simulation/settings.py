@@ -72,13 +72,15 @@ def draw_new_settings(random: Random, *, memory_is_limited: bool) -> dict[str, A
 
 def draw_bounds(random: Random) -> dict[str, int]:
     """Bounds of `ConsensusConfig`: batches, windows, pieces of snapshots."""
-    return {
+    bounds = {
         "append_bytes_max": random.choice((256, 8 << 10, 1 << 20)),
         "inflight_appends_max": random.choice((1, 2, 64)),
         "inflight_bytes_max": random.choice((1 << 10, 64 << 10, 8 << 20)),
         "uncommitted_bytes_max": random.choice((2 << 10, 64 << 10, 64 << 20)),
         "snapshot_chunk_bytes": random.choice((2 << 10, 16 << 10, 256 << 10)),
     }
+    bounds["catch_up_bytes_max"] = 4 * bounds["snapshot_chunk_bytes"]
+    return bounds
 
 
 def draw_network(random: Random) -> NetworkConfig:

@@ -87,3 +87,28 @@ def test_a_follower_whose_disk_has_hung_counts_again_when_it_is_well() -> None:
             assert stage.leader(0) == leader
 
     stage.run(scenario)
+
+
+def test_requests_through_a_node_that_is_back_do_not_wait_for_all_that_it_lacks() -> None:
+    """It lacks 12 MB, which take 3 s on its links."""
+    stage = Stage(shards=8, memory_bytes=64 << 20)
+
+    async def scenario(stage: Stage) -> None:
+        back, *others = stage.nodes
+        stage.nodes[back].crash()
+        wire = await stage.connect(others[0])
+        for number in range(600):
+            request = b"set k%d 0 0 %d\r\n%b\r\n" % (number, len(VALUE), VALUE)
+            assert await wire.ask(request) == b"STORED\r\n"
+        for name in others:
+            stage.network.link(name, back).narrow(2_000_000)
+        stage.nodes[back].start()
+        await stage.until("it leads nothing yet", lambda: len(stage.up()) == 3)
+        await asyncio.sleep(0.5)
+        began = stage.loop.time()
+        requests = [b"set %b 0 0 1\r\nx\r\n" % stage.key(shard) for shard in range(8)]
+        answers = await asyncio.gather(*[stage.ask(back, request) for request in requests])
+        assert answers == [b"STORED\r\n"] * 8
+        assert stage.loop.time() - began < 1.0, "a session is opened, and the set is forwarded"
+
+    stage.run(scenario)

@@ -282,6 +282,9 @@ class ScriptedLog:
     def pace_learners(self, budget: Any) -> None:
         self.budget = budget
 
+    def share_catch_up(self, windows: Any) -> None:
+        self.windows = windows
+
     def compact(self, index: int, keep_bytes: int = 0) -> None:
         self.compacted.append(index)
         self.keep_bytes.append(keep_bytes)

@@ -105,6 +105,8 @@ def learners_paced(r: RaftState) -> None:
 
 def drop_progress(r: RaftState) -> None:
     """No longer leader."""
+    for p in r.members.values():
+        p.release()
     r.members = {}
     r.own = None
     r.peers = r.voters = r.outgoing = ()
@@ -124,9 +126,14 @@ def _rebuild(r: RaftState) -> None:
     before = r.members
     members: dict[ReplicaId, Progress] = {}
     for replica in configuration.members():
-        p = members[replica] = before.get(replica) or Progress(replica, next_index)
+        p = members[replica] = before.get(replica) or Progress(
+            replica, next_index, r.catch_up_windows.of(replica)
+        )
         p.is_learner = not configuration.is_voter(replica)
         p.budget = r.learner_budget if p.is_learner else None
+    for replica, p in before.items():
+        if replica not in members:
+            p.release()
     r.members = members
     r.own = members.get(r.replica_id)
     r.peers = tuple(p for replica, p in members.items() if replica != r.replica_id)

@@ -17,6 +17,7 @@ from quorumcache.node.consensus.api import (
     ConsensusConfig,
     Ready,
 )
+from quorumcache.node.consensus.catch_up import CatchUpWindows
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.log import EntryLog
 from quorumcache.node.consensus.progress import REPLICATE
@@ -295,6 +296,10 @@ class Raft(RaftState):
     def pace_learners(self, budget: SendBudget) -> None:
         self.learner_budget = budget
         configurations.learners_paced(self)
+
+    def share_catch_up(self, windows: CatchUpWindows) -> None:
+        assert not self.members, "before it leads"
+        self.catch_up_windows = windows
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         assert self.installing is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
-from quorumcache.node.consensus.progress import PROBE, REPLICATE
+from quorumcache.node.consensus.progress import PROBE
 from quorumcache.node.consensus.raft.configurations import configuration_appended
 from quorumcache.node.consensus.raft.state import RaftState
 from quorumcache.node.consensus.values import Entry, EntryKind, Index, Message, Role
@@ -51,18 +51,18 @@ def extend(r: RaftState, payload: bytes) -> Message | None:
     peers = r.peers
     misses_followers = False
     for p in peers:
-        if p.state is PROBE and p.paused and not p.is_learner:
+        if p.is_behind and not p.is_learner and (p.state is not PROBE or p.paused):
             misses_followers = True  # It is sent nothing before it answers.
             continue
-        if p.state is not REPLICATE or p.is_learner or p.next_index != index:
+        if p.is_behind or p.is_learner or p.next_index != index:
             return None
         if not p.has_room(config.inflight_appends_max, config.inflight_bytes_max):
             return None
     if misses_followers or r.misses_followers:
         r.misses_followers = misses_followers
-        r.followers = tuple([p.replica_id for p in peers if p.state is REPLICATE])
+        r.followers = tuple([p.replica_id for p in peers if not p.is_behind])
     for p in peers:
-        if p.state is REPLICATE:
+        if not p.is_behind:
             p.sent(index, size)
     r.uncommitted_bytes = uncommitted_bytes
     term = r.term

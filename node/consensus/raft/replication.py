@@ -44,7 +44,7 @@ def broadcast_appends(r: RaftState) -> None:
     size = 0
     out = r.messages if r.term_durable else r.messages_after_append
     for p in r.peers:
-        if p.state is not REPLICATE or p.is_learner:
+        if p.is_behind or p.is_learner:
             send_appends(r, p)
             continue
         if p.next_index != next_index or message is None:
@@ -63,7 +63,7 @@ def broadcast_appends(r: RaftState) -> None:
 
 
 def send_appends(r: RaftState, p: Progress) -> None:
-    """Send `p` all it lacks, as far as its state, its window and a learner's budget allow.
+    """Send `p` all it lacks, as far as its state, its windows and a learner's budget allow.
 
     A learner is sent what is committed, and nothing else: a replica that counts it among the voters
     already may need its vote, and no voter could win against a newer log (docs/consensus.md).
@@ -78,7 +78,7 @@ def send_appends(r: RaftState, p: Progress) -> None:
                 return
             if not p.has_room(config.inflight_appends_max, config.inflight_bytes_max):
                 return
-            bytes_max = p.may_send(config.append_bytes_max, r.now_ns)
+            bytes_max = p.may_send(config.append_bytes_max, r.now_ns, config.catch_up_bytes_max)
             if not bytes_max:
                 return  # It is sent more when it answers.
             message, size = _append_from(r, p.next_index, bytes_max)
@@ -88,15 +88,21 @@ def send_appends(r: RaftState, p: Progress) -> None:
                 p.budget.give_back(bytes_max - size, p.doublings)
             p.sent(p.next_index + len(message.entries) - 1, size)
             send_as_leader(r, p.replica_id, message)
+        p.arrived()
     elif p.state is PROBE and not p.paused:
         if p.next_index < log.first_index:
             want_snapshot(r, p)
             return
         p.paused = True
-        if p.is_learner:
+        config = r.config
+        bytes_max = p.room(config.append_bytes_max, config.catch_up_bytes_max)
+        if p.is_learner or p.held_bytes or not bytes_max:
+            # If entries are on their way already, they are only late, or they are lost: the answer
+            # to this one tells.
             send_as_leader(r, p.replica_id, _append_empty(r, p))
             return
-        message, _ = _append_from(r, p.next_index, r.config.append_bytes_max)
+        message, size = _append_from(r, p.next_index, bytes_max)
+        p.hold(size)
         send_as_leader(r, p.replica_id, message)
 
 
@@ -119,9 +125,23 @@ def _cut(message: Append, size: int, last_index: Index) -> tuple[Append, int]:
 
 
 def want_snapshot(r: RaftState, p: Progress) -> None:
-    """The next entry of `p` is compacted away: ask the shell for a snapshot."""
+    """The next entry of `p` is compacted away: it needs a snapshot."""
     p.become_snapshot(r.ticks)
-    r.snapshot_wanted.append(p.replica_id)
+    ask_for_snapshot(r, p)
+
+
+def ask_for_snapshot(r: RaftState, p: Progress) -> None:
+    """Ask the shell for one, or do so later: its node is sent a few at a time, so that those which
+    wait take no memory."""
+    config = r.config
+    p.release()
+    size = p.room(config.snapshot_chunk_bytes, config.catch_up_bytes_max)
+    if size:
+        p.hold(size)
+        p.snapshot_asked_tick = r.ticks
+        r.snapshot_wanted.append(p.replica_id)
+    else:
+        p.snapshot_asked_tick = r.ticks - config.election_ticks
 
 
 def needed_from_log(r: RaftState, index: Index) -> Index:
@@ -146,7 +166,7 @@ def resume_appends(r: RaftState, p: Progress) -> None:
             send_appends(r, p)
     elif p.state is REPLICATE and not p.inflight_count:
         if p.next_index <= r.log.last_index:
-            send_appends(r, p)  # a learner's budget was used up
+            send_appends(r, p)  # its window was full, or a learner's budget used up
     elif p.state is REPLICATE:
         if p.stalled_at == p.match_index:
             # No acknowledgement for a whole heartbeat round. An empty Append at the end of what
@@ -212,6 +232,8 @@ def _matched(r: RaftState, p: Progress, match_index: Index) -> bool:
         if p.next_index <= r.log.last_index:
             send_appends(r, p)
             is_more = True
+        elif p.is_behind and p.state is REPLICATE:
+            p.arrived()
         if r.transfer_target:
             maybe_hand_over(r, p)
             is_more = True

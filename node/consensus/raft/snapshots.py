@@ -6,11 +6,17 @@ until the snapshot is durable. While it is being installed the sender polls with
 
 from __future__ import annotations
 
+from typing import Final
+
 from quorumcache.node.consensus.progress import SNAPSHOT, Progress
 from quorumcache.node.consensus.raft.commit import commit_as_told, maybe_commit
 from quorumcache.node.consensus.raft.configurations import configurations_restored
 from quorumcache.node.consensus.raft.messages import SnapshotChunk, SnapshotReply
-from quorumcache.node.consensus.raft.replication import hear_leader, send_appends
+from quorumcache.node.consensus.raft.replication import (
+    ask_for_snapshot,
+    hear_leader,
+    send_appends,
+)
 from quorumcache.node.consensus.raft.state import (
     IncomingSnapshot,
     RaftState,
@@ -25,6 +31,10 @@ from quorumcache.node.consensus.values import (
     SnapshotMeta,
     SnapshotSource,
 )
+
+REPEAT_DOUBLINGS_MAX: Final = 5
+"""A chunk without an answer is sent again after 32 election timeouts at the latest (10 s)."""
+
 
 # -- leader --------------------------------------------------------------------------------
 
@@ -48,7 +58,16 @@ def _send_chunk(r: RaftState, p: Progress) -> None:
     assert source is not None
     meta = source.meta
     offset = p.snapshot_offset
-    part = source.read(offset, r.config.snapshot_chunk_bytes)
+    config = r.config
+    size = 0
+    p.release()
+    if offset < source.total_bytes:
+        size = p.room(config.snapshot_chunk_bytes, config.catch_up_bytes_max)
+        if not size:
+            return  # It is sent more when it answers a heartbeat.
+    part = source.read(offset, size)
+    p.hold(len(part))
+    p.snapshot_sent_tick = r.ticks
     p.snapshot_moved = True
     chunk = SnapshotChunk(
         *(r.term, meta.last_index, meta.last_term, meta.configuration),
@@ -58,14 +77,24 @@ def _send_chunk(r: RaftState, p: Progress) -> None:
 
 
 def resume_snapshot(r: RaftState, p: Progress) -> None:
-    """`p` answered a heartbeat: repeat a chunk, or the request to the shell, that led nowhere."""
+    """`p` answered a heartbeat: send a chunk, or the request to the shell, that had to wait, or led
+    nowhere.
+
+    Heartbeats may pass a chunk on its way. It is lost if it has no answer after an election timeout
+    and, if it is only slow, the next one is twice as patient: chunks sent again and again would be
+    what a slow way is full of.
+    """
     if p.snapshot is None:
         if r.ticks - p.snapshot_asked_tick >= r.config.election_ticks:
-            p.snapshot_asked_tick = r.ticks
-            r.snapshot_wanted.append(p.replica_id)
+            ask_for_snapshot(r, p)
     elif p.snapshot_moved:
         p.snapshot_moved = False
-    else:
+    elif not p.held_bytes:
+        _send_chunk(
+            r, p
+        )  # There was nothing to send, or no room; or it is asked whether it is done.
+    elif r.ticks - p.snapshot_sent_tick >= r.config.election_ticks << p.snapshot_repeats:
+        p.snapshot_repeats = min(p.snapshot_repeats + 1, REPEAT_DOUBLINGS_MAX)
         _send_chunk(r, p)
 
 
@@ -95,9 +124,11 @@ def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> 
                 maybe_hand_over(r, p)
         return
     assert source is not None
+    p.release()
     if m.next_offset != p.snapshot_offset and m.next_offset <= source.total_bytes:
         # Usually the next chunk's; lower if the receiver had to start again.
         p.snapshot_offset = m.next_offset
+        p.snapshot_repeats = 0
         if m.next_offset < source.total_bytes:
             _send_chunk(r, p)
 

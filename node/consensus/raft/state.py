@@ -17,6 +17,7 @@ from collections import deque
 from random import Random
 
 from quorumcache.node.consensus.api import BeatSink, ConsensusConfig, ReplicatedLog
+from quorumcache.node.consensus.catch_up import CatchUpWindows
 from quorumcache.node.consensus.lease import NEVER_NS, lease_ns, promise_ns
 from quorumcache.node.consensus.log import EntryLog
 from quorumcache.node.consensus.progress import Progress
@@ -55,6 +56,7 @@ class RaftState(ReplicatedLog):
     __slots__ = (
         "append_due",
         "beat_sink",
+        "catch_up_windows",
         "commit_index",
         "config",
         "configuration",
@@ -212,7 +214,9 @@ class RaftState(ReplicatedLog):
         self.transfer_target: ReplicaId = 0
         self.transfer_deadline_tick = 0
 
-        # -- snapshots
+        # -- what members are sent of the past
+        self.catch_up_windows = CatchUpWindows()
+        """See `ReplicatedLog.share_catch_up`."""
         self.learner_budget: SendBudget | None = None
         """See `ReplicatedLog.pace_learners`."""
         self.incoming: IncomingSnapshot | None = None

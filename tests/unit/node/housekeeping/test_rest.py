@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from quorumcache.node.housekeeping.rest import READ_PASSES, READS_MAX, REST_PASSES, Rest
+import pytest
+
+from quorumcache.node.housekeeping.rest import (
+    MOVED_BYTES,
+    READ_PASSES,
+    READS_MAX,
+    REST_PASSES,
+    Rest,
+)
 from quorumcache.node.telemetry.counters import Counters
 
 
@@ -73,3 +81,21 @@ def test_a_reset_of_the_statistics_is_no_work() -> None:
     world.look(REST_PASSES + 1)
     world.counters.reset()
     assert world.look(1000) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["bytes_read", "bytes_written", "peer_bytes_sent", "peer_bytes_received"]
+)
+def test_after_much_has_come_and_gone_though_nothing_was_written(name: str) -> None:
+    """Replies that were not read, and half of large values: their clients are gone."""
+    world = World()
+    setattr(world.counters, name, MOVED_BYTES - 1)
+    assert world.look(1000) == 0
+    setattr(world.counters, name, MOVED_BYTES)
+    assert world.look() == 1
+    assert world.look(1000) == 1
+    setattr(world.counters, name, 2 * MOVED_BYTES)
+    assert world.look(3, reads=READS_MAX + 1) == 1, "not while there are readers"
+    assert world.look(REST_PASSES) == 2
+    world.counters.reset()
+    assert world.look(1000) == 2

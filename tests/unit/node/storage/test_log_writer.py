@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import logging
 import os
 import resource
 import subprocess
@@ -18,11 +19,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from quorumcache.node.errors import DiskFailed, DiskFull, OutOfResources
+from quorumcache.node.storage.disk_worker import DiskWorker
 from quorumcache.node.storage.log_writer import LogWriter, PlainLogWriter, new_log_writer
 from tests.support.log_writers import DEADLINE_S, FORMS, UNREPLACED, Form, core, opened
 from tests.test_layering import ROOT
@@ -521,9 +524,88 @@ def test_what_the_native_one_refuses() -> None:
     loop.close()
 
 
+@pytest.mark.skipif(core is None, reason="SKIPPED: only the sources run")
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EACCES])
+def test_where_the_native_one_may_not_start_its_twin_does_all_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As under a seccomp profile that does not know `eventfd`."""
+    assert core is not None
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        told: list[OSError] = []
+
+        def twin(error: OSError) -> LogWriter:
+            told.append(error)
+            return PlainLogWriter(DiskWorker(loop, "log of a test"), 0)
+
+        monkeypatch.setattr(os, "eventfd", failing(code))
+        writer: Any = core.LogWriter(loop, 0, os, twin)
+        fd = opened_fd(tmp_path / "f")
+        assert await written(writer, fd, b"one", 0) == (3, None, False)
+        monkeypatch.undo()
+        assert await written(writer, fd, b"two", 3) == (6, None, False)
+        assert [error.errno for error in told] == [code], "once"
+        writer.close_file(fd)
+        writer.close()
+        assert (tmp_path / "f").read_bytes() == b"onetwo"
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(core is None, reason="SKIPPED: only the sources run")
+def test_where_only_something_is_short_the_native_one_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert core is not None
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(os, "eventfd", failing(errno.EMFILE))
+        writer: Any = core.LogWriter(loop, 0, os, lambda error: None)
+        fd = opened_fd(tmp_path / "f")
+        filled, error, was_cut = await written(writer, fd, b"one", 0)
+        assert isinstance(error, OSError)
+        assert (filled, error.errno, was_cut) == (0, errno.EMFILE, True)
+        monkeypatch.undo()
+        assert await written(writer, fd, b"one", 0) == (3, None, False)
+        writer.close()
+        os.close(fd)
+
+    asyncio.run(main())
+
+
 def test_the_form_is_that_of_the_process() -> None:
     loop = asyncio.new_event_loop()
     writer = new_log_writer(loop, 0)
     is_native = "quorumcache.node.core.log_writer" in sys.modules
     assert isinstance(writer, PlainLogWriter) is not is_native
     loop.close()
+
+
+@pytest.mark.parametrize(("code", "is_forbidden"), [(errno.EPERM, True), (errno.EMFILE, False)])
+def test_a_node_says_once_that_its_log_is_written_by_the_twin(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    is_forbidden: bool,
+) -> None:
+    """What is only short may be there a moment later."""
+    given: list[Any] = []
+
+    class Refused:
+        def __init__(self, loop: object, zeros: int, *, twin: Callable[[OSError], Any]) -> None:
+            given.append(twin(OSError(code, os.strerror(code))))
+
+    module = SimpleNamespace(LogWriter=Refused)
+    monkeypatch.setitem(sys.modules, "quorumcache.node.core.log_writer", module)
+    monkeypatch.setattr(logging.getLogger("quorumcache"), "propagate", True)
+    loop = asyncio.new_event_loop()
+    new_log_writer(loop, 0)
+    loop.close()
+    assert isinstance(given[0], PlainLogWriter) is is_forbidden
+    assert [r.getMessage() for r in caplog.records] == ["log_thread_forbidden"] * is_forbidden
