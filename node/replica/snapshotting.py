@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.values import Role, SnapshotSource
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 
 KEEP_ENTRIES = 256
 """Entries kept in memory behind a snapshot, for followers that are a little behind."""
+
+COPIES_MAX = 8
+"""Snapshots that are made and sent at a time. Each has one chunk under way, of 256 KiB: a turn in
+which all are answered sends 2 MiB, which takes 1 to 3 ms."""
+
+COPY_STILL_NS = 1_000_000_000
+"""A copy that has not moved for so long gives its place to another: its receiver is gone, or busy
+with what it has. It goes on all the same."""
 
 log = get_logger("host")
 
@@ -121,10 +130,36 @@ async def snapshot_of(loop: asyncio.AbstractEventLoop, group: ReplicaGroup) -> S
         encoder.cancel()  # If the caller is: a node that stops does not wait for it.
 
 
+class CopyUnderWay:
+    """A snapshot on its way to one replica."""
+
+    __slots__ = ("_group", "_moved_bytes", "_moved_ns", "_replica")
+
+    def __init__(self, group: ReplicaGroup, replica: int, now_ns: int) -> None:
+        self._group = group
+        self._replica = replica
+        self._moved_bytes = 0
+        """What the replica held of it at the last look."""
+        self._moved_ns = now_ns
+        """When that changed."""
+
+    def takes_place(self, now_ns: int) -> bool:
+        """It is being sent, and moves."""
+        status = self._group.log.progress().get(self._replica)
+        if status is None or status.state != "snapshot":
+            return False
+        if status.snapshot_bytes != self._moved_bytes:
+            self._moved_bytes = status.snapshot_bytes
+            self._moved_ns = now_ns
+        return now_ns - self._moved_ns < COPY_STILL_NS
+
+
 class SnapshotSender:
     """Gives leaders the snapshots that they want for followers (Raft thesis 5).
 
-    Followers of one group that ask while its snapshot is being made share it.
+    Followers of one group that ask while its snapshot is being made share it. A replica set that
+    comes back wants all groups at a time; they wait for their turn, so that no turn of the loop has
+    a chunk of each to send, and the memory that is free when all have theirs is not much.
     """
 
     def __init__(
@@ -142,10 +177,14 @@ class SnapshotSender:
         self._counters = counters
         self._mark_dirty = mark_dirty
         self._failed = failed
+        self._waiting: dict[int, ReplicaGroup] = {}
+        """Groups whose snapshot is wanted and not begun, in the order in which they asked."""
         self._wanted: dict[int, list[int]] = {}
-        """Groups whose snapshot is being made, to the replicas that it is for."""
+        """Groups whose snapshot waits or is being made, to the replicas that it is for."""
         self._encoders: dict[int, SnapshotEncoder] = {}
-        """For the same groups."""
+        """Groups whose snapshot is being made."""
+        self._under_way: list[CopyUnderWay] = []
+        """What was given to leaders, and takes a place."""
         self._copies: dict[int, dict[int, int]] = {}
         """By group: how many copies each of its present learners was sent."""
 
@@ -158,12 +197,20 @@ class SnapshotSender:
                 replicas.append(replica)
             return
         self._wanted[group_id] = [replica]
-        self._encoders[group_id] = SnapshotEncoder(
-            self._turns, group, lambda source: self._provide(group, source), self._failed
-        )
+        self._waiting[group_id] = group
+        self._begin()
+
+    def look(self) -> None:
+        """Begin what waits for a place that has become free: called in every tick."""
+        if self._under_way:
+            now_ns = self._clock.monotonic_ns()
+            self._under_way = [copy for copy in self._under_way if copy.takes_place(now_ns)]
+        if self._waiting:
+            self._begin()
 
     def forget(self, group_id: int) -> None:
         """The group has left this node: its snapshot is for nobody."""
+        self._waiting.pop(group_id, None)
         self._wanted.pop(group_id, None)
         self._copies.pop(group_id, None)
         encoder = self._encoders.pop(group_id, None)
@@ -172,8 +219,20 @@ class SnapshotSender:
 
     def stop(self) -> None:
         """Nothing is sent any more."""
+        self._waiting.clear()
         for encoder in self._encoders.values():
             encoder.cancel()
+
+    def _begin(self) -> None:
+        while self._waiting and len(self._encoders) + len(self._under_way) < COPIES_MAX:
+            group_id = next(iter(self._waiting))
+            group = self._waiting.pop(group_id)
+            if group.log.role is not Role.LEADER:
+                del self._wanted[group_id]  # The leader of now makes its own.
+                continue
+            self._encoders[group_id] = SnapshotEncoder(
+                self._turns, group, partial(self._provide, group), self._failed
+            )
 
     def _provide(self, group: ReplicaGroup, source: SnapshotSource) -> None:
         replicas = self._wanted.pop(group.group_id)
@@ -185,11 +244,13 @@ class SnapshotSender:
         copies = {learner: before.get(learner, 0) for learner in group.log.configuration.learners}
         self._copies[group.group_id] = copies
         index = source.meta.last_index
+        now_ns = self._clock.monotonic_ns()
         for replica in replicas:
             self._counters.snapshots_sent += 1
             event(log, "info", "snapshot_sent", group=group.group_id, to=replica, index=index)
             given = self._paced(source, replica, copies) if replica in copies else source
             group.log.provide_snapshot(replica, given)
+            self._under_way.append(CopyUnderWay(group, replica, now_ns))
         self._mark_dirty(group)
 
     def _paced(

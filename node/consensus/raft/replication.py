@@ -35,7 +35,8 @@ _new: Final = tuple.__new__  # see proposals.py
 
 
 def broadcast_appends(r: RaftState) -> None:
-    """Send every peer what is new. Peers at the same position share one message."""
+    """Send every peer what is new, and more to those that are behind. Peers at the same position
+    share one message."""
     r.append_due = False
     log = r.log
     config = r.config
@@ -44,7 +45,7 @@ def broadcast_appends(r: RaftState) -> None:
     size = 0
     out = r.messages if r.term_durable else r.messages_after_append
     for p in r.peers:
-        if p.state is not REPLICATE or p.is_learner:
+        if p.state is not REPLICATE or p.is_learner or p.next_index < log.unstable_index:
             send_appends(r, p)
             continue
         if p.next_index != next_index or message is None:
@@ -63,7 +64,8 @@ def broadcast_appends(r: RaftState) -> None:
 
 
 def send_appends(r: RaftState, p: Progress) -> None:
-    """Send `p` all it lacks, as far as its state, its window and a learner's budget allow.
+    """Send `p` all it lacks, as far as its state, its window, what all groups of the node may send
+    in a turn and a learner's budget allow.
 
     A learner is sent what is committed, and nothing else: a replica that counts it among the voters
     already may need its vote, and no voter could win against a newer log (docs/consensus.md).
@@ -78,12 +80,17 @@ def send_appends(r: RaftState, p: Progress) -> None:
                 return
             if not p.has_room(config.inflight_appends_max, config.inflight_bytes_max):
                 return
-            bytes_max = p.may_send(config.append_bytes_max, r.now_ns)
+            share = _take_share(r)
+            if not share:
+                return
+            bytes_max = p.may_send(share, r.now_ns)
             if not bytes_max:
+                _return_share(r, share)
                 return  # It is sent more when it answers.
             message, size = _append_from(r, p.next_index, bytes_max)
             if p.is_learner:
                 message, size = _cut(message, size, last_index)
+            _return_share(r, share - size)
             if p.budget is not None:
                 p.budget.give_back(bytes_max - size, p.doublings)
             p.sent(p.next_index + len(message.entries) - 1, size)
@@ -92,12 +99,34 @@ def send_appends(r: RaftState, p: Progress) -> None:
         if p.next_index < log.first_index:
             want_snapshot(r, p)
             return
-        p.paused = True
         if p.is_learner:
+            p.paused = True
             send_as_leader(r, p.replica_id, _append_empty(r, p))
             return
-        message, _ = _append_from(r, p.next_index, r.config.append_bytes_max)
+        share = _take_share(r)
+        if not share:
+            return
+        p.paused = True
+        message, size = _append_from(r, p.next_index, share)
+        _return_share(r, share - size)
         send_as_leader(r, p.replica_id, message)
+
+
+def _take_share(r: RaftState) -> int:
+    """How many bytes of entries may go in one Append to a peer that is behind. 0: none before the
+    next turn, in which all that lack something are looked at again."""
+    share = r.config.append_bytes_max
+    if r.turn_budget is not None:
+        share = r.turn_budget.take(share, r.now_ns)
+        if not share:
+            r.append_due = True
+    return share
+
+
+def _return_share(r: RaftState, size: int) -> None:
+    """So many of the bytes taken did not go; below 0, more did."""
+    if r.turn_budget is not None:
+        r.turn_budget.give_back(size)
 
 
 def _append_from(r: RaftState, next_index: int, bytes_max: int) -> tuple[Append, int]:

@@ -110,6 +110,7 @@ class RaftState(ReplicatedLog):
         "timer_tick",
         "transfer_deadline_tick",
         "transfer_target",
+        "turn_budget",
         "uncommitted_bytes",
         "voted_for",
         "voters",
@@ -215,6 +216,8 @@ class RaftState(ReplicatedLog):
         # -- snapshots
         self.learner_budget: SendBudget | None = None
         """See `ReplicatedLog.pace_learners`."""
+        self.turn_budget: SendBudget | None = None
+        """See `ReplicatedLog.bound_turns`."""
         self.incoming: IncomingSnapshot | None = None
         self.installing: SnapshotMeta | None = None
         """Handed to the shell and not yet installed; committed entries wait for it."""

@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.values import Configuration, Role, SnapshotSource
-from quorumcache.node.replica.snapshotting import SnapshotEncoder, SnapshotSender, snapshot_of
+from quorumcache.node.consensus.values import Configuration, PeerStatus, Role, SnapshotSource
+from quorumcache.node.replica.snapshotting import (
+    COPIES_MAX,
+    COPY_STILL_NS,
+    SnapshotEncoder,
+    SnapshotSender,
+    snapshot_of,
+)
 from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import HostWorld
@@ -224,6 +230,88 @@ def test_only_copies_to_learners_keep_to_the_rate() -> None:
     run_all(loop)
     world.clock.ns += 10**9
     assert len(log.provided[-1][1].read(0, 1 << 20)) == 2, "it is another learner"
+
+
+def all_wanted(count: int) -> tuple[HostWorld, Any, SnapshotSender]:
+    """A replica of each of so many groups has come back, and is sent what it is given."""
+    world = HostWorld(*range(1, count + 1))
+    loop, sender = sending(world)
+    for group_id, log in world.logs.items():
+        log.lead()
+        log.members[2] = PeerStatus(0, 1, "snapshot", True, 0, 0)
+        sender.want(world.groups[group_id], 2)
+    return world, loop, sender
+
+
+def given(world: HostWorld) -> list[int]:
+    return [group_id for group_id, log in world.logs.items() if log.provided]
+
+
+def test_so_many_copies_are_under_way_and_the_others_wait_for_a_place() -> None:
+    world, loop, sender = all_wanted(COPIES_MAX + 3)
+    first = list(range(1, COPIES_MAX + 1))
+    for _ in range(3):
+        run_all(loop)
+        sender.look()
+        assert given(world) == first
+    sender.want(world.groups[COPIES_MAX + 1], 2)  # It asks again, and keeps its place.
+    world.logs[3].members[2] = PeerStatus(7, 8, "replicate", True, 0, 0)
+    sender.look()
+    run_all(loop)
+    assert given(world) == [*first, COPIES_MAX + 1]
+    del world.logs[1].members[2]  # It has left the group.
+    world.logs[COPIES_MAX + 2].become(Role.FOLLOWER, 2, 3)
+    sender.look()
+    run_all(loop)
+    assert given(world) == [*first, COPIES_MAX + 1, COPIES_MAX + 3]
+    assert [len(log.provided) for log in world.logs.values()].count(1) == COPIES_MAX + 2
+
+
+def test_a_copy_that_does_not_move_gives_its_place_up() -> None:
+    """So nodes that are gone do not keep others from being sent what they lack."""
+    world, loop, sender = all_wanted(COPIES_MAX + 2)
+    run_all(loop)
+    world.clock.ns += COPY_STILL_NS - 1
+    world.logs[1].members[2] = PeerStatus(0, 1, "snapshot", True, 0, 100)
+    sender.look()
+    run_all(loop)
+    assert len(given(world)) == COPIES_MAX
+    world.clock.ns += 1
+    sender.look()
+    run_all(loop)
+    assert len(given(world)) == COPIES_MAX + 2
+    world.clock.ns += COPY_STILL_NS - 2
+    sender.look()
+    assert world.groups[1].log.progress()[2].snapshot_bytes == 100
+
+
+def test_a_group_that_left_does_not_wait_for_a_place_any_more() -> None:
+    world, loop, sender = all_wanted(COPIES_MAX + 2)
+    sender.forget(COPIES_MAX + 1)
+    for log in world.logs.values():
+        log.members.clear()
+    run_all(loop)
+    sender.look()
+    run_all(loop)
+    assert COPIES_MAX + 1 not in given(world)
+    assert COPIES_MAX + 2 in given(world)
+
+
+def test_the_host_looks_for_places_in_every_tick() -> None:
+    world = HostWorld(*range(1, COPIES_MAX + 2))
+    for group_id, log in world.logs.items():
+        log.lead()
+        log.members[2] = PeerStatus(0, 1, "snapshot", True, 0, 0)
+        log.script().snapshot_wanted = [2]
+        world.host.mark_dirty(world.groups[group_id])
+    world.turn()
+    assert len(given(world)) == COPIES_MAX
+    for log in world.logs.values():
+        log.members.clear()
+    world.host.start_ticking([])
+    world.clock.ns += 20_000_000
+    world.loop.run(until=world.loop.now + 0.02)
+    assert len(given(world)) == COPIES_MAX + 1
 
 
 def test_who_does_not_lead_any_more_sends_nothing() -> None:

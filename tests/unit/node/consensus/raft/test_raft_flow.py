@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import HANDED_OUT_MAX
+from quorumcache.node.consensus.api import HANDED_OUT_BYTES, HANDED_OUT_MAX
 from quorumcache.node.consensus.log import LOOSE_ENTRIES_MAX
 from quorumcache.node.consensus.progress import SNAPSHOT_SILENT_CHECKS
 from quorumcache.node.consensus.raft.messages import (
@@ -260,6 +260,22 @@ def test_much_that_is_committed_is_handed_out_bit_by_bit() -> None:
     assert [e.index for e in solo.ready().committed_entries] == [2 * most + 1]
     assert not solo.raft.has_ready()
     assert solo.raft.take_committed() == []
+
+
+def test_of_entries_that_are_long_fewer_are_handed_out() -> None:
+    half, rest = HANDED_OUT_BYTES // 2, HANDED_OUT_BYTES - HANDED_OUT_BYTES // 2
+    solo = Solo()
+    solo.lead(2)
+    before = solo.raft.emitted_index
+    for size in (half, rest, 1, 2 * HANDED_OUT_BYTES, 1, 1):
+        solo.raft.propose(bytes(size))
+    solo.persist(solo.ready())
+    solo.step(2, AppendReply(solo.raft.term, solo.raft.last_index, False, 0, 0))
+    taken = []
+    for way in (1, 0, 1, 0):
+        entries = solo.raft.take_committed() if way else solo.ready().committed_entries
+        taken.append([entry.index - before for entry in entries])
+    assert taken == [[1, 2], [3], [4], [5, 6]]
 
 
 def test_a_peer_that_is_behind_is_sent_packed_entries() -> None:
@@ -637,3 +653,80 @@ def test_a_learner_that_is_still_a_voter_in_a_joint_change_is_not_paced() -> Non
     (append,) = appends_to(solo, 4)
     assert len(append.entries) == 1
     assert purse.doublings == []
+
+
+# -- what all groups may send in a turn --------------------------------------------------------
+
+
+def in_one_turn(solo: Solo, to: int) -> list[Append]:
+    """What a peer is sent by the next Ready alone: one that was refused is due again."""
+    ready = solo.ready()
+    solo.persist(ready)
+    sent = [*ready.messages, *ready.messages_after_append]
+    return [m for peer, m in sent if peer == to and isinstance(m, Append)]
+
+
+def indexes(appends: list[Append]) -> list[int]:
+    return [entry.index for append in appends for entry in append.entries]
+
+
+def behind(purse: Purse) -> Solo:
+    """Replica 1 leads, 3 lacks five entries of ten bytes that 2 has, and has just said so."""
+    solo = Solo()
+    raft = solo.lead(2)
+    for _ in range(5):
+        raft.propose(b"x" * 10)
+    solo.flush()
+    solo.acknowledge(2)
+    solo.flush()
+    raft.bound_turns(purse)
+    solo.step(3, AppendReply(1, 1, False, 0, 0))
+    return solo
+
+
+def test_who_is_behind_is_sent_what_the_turn_allows_and_the_rest_in_the_next_ones() -> None:
+    purse = Purse(25)
+    solo = behind(purse)
+    assert indexes(in_one_turn(solo, 3)) == [2, 3, 4], "the last one is larger"
+    assert purse.size == -5, "what it was larger by is owed"
+    assert solo.raft.has_ready(), "it asks again"
+    purse.size = 15
+    assert indexes(in_one_turn(solo, 3)) == [5, 6]
+    assert not solo.raft.has_ready()
+
+
+def test_what_is_new_goes_at_once_to_those_that_are_not_behind() -> None:
+    solo = behind(Purse(0))
+    assert in_one_turn(solo, 3) == []
+    solo.raft.propose(b"new")
+    ready = solo.ready()
+    new = {to: m.entries for to, m in ready.messages if isinstance(m, Append)}
+    assert [entry.index for entry in new[2]] == [7]
+    assert 3 not in new
+
+
+def test_a_probe_waits_for_a_turn_that_has_room() -> None:
+    """It may be a megabyte, and a node that comes back is probed by all groups at a time."""
+    purse = Purse(0)
+    solo = Solo(term=1, terms=(1, 1, 1))
+    solo.raft.bound_turns(purse)
+    solo.become_leader()
+    assert in_one_turn(solo, 3) == []
+    assert solo.raft.has_ready()
+    purse.size = 1000
+    (append,) = in_one_turn(solo, 3)
+    assert (append.prev_index, len(append.entries)) == (3, 1)
+    assert purse.size == 1000 - 2 * len(append.entries[0].payload), "that of two peers"
+    assert not solo.raft.has_ready()
+
+
+def test_a_learner_that_its_budget_refuses_takes_no_part_of_the_turn() -> None:
+    learners, turns = Purse(0), Purse(1000)
+    solo = led_with_learner(learners)
+    solo.raft.bound_turns(turns)
+    solo.raft.propose(b"x" * 10)
+    solo.flush()
+    solo.acknowledge(2)
+    assert appends_to(solo, 4) == []
+    assert turns.size == 1000
+    assert not solo.raft.has_ready(), "it is sent more when it answers"
