@@ -140,6 +140,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.replica.snapshotting.COPIES_MAX": (1, 2),
     "node.replica.snapshotting.COPY_STILL_NS": (20_000_000,),
     "node.replica.installing.LET_GO_MAX": (1, 10),
+    "node.wal.queue.FRAME_ENTRIES_MAX": (1, 8),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 
