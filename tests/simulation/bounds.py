@@ -141,10 +141,12 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.replica.snapshotting.COPY_STILL_NS": (20_000_000,),
     "node.replica.installing.LET_GO_MAX": (1, 10),
     "node.wal.queue.FRAME_ENTRIES_MAX": (1, 8),
+    "node.store.reading.STEP_BYTES": (100, 4 << 10),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 
 IMPORTED_BY = {
+    "node.store.reading.STEP_BYTES": ("node.store.store",),
     "node.consensus.api.HANDED_OUT_MAX": ("node.consensus.raft.core",),
     "node.consensus.api.HANDED_OUT_BYTES": ("node.consensus.raft.core",),
     "node.replica.snapshotting.KEEP_ENTRIES": (
