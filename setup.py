@@ -70,7 +70,7 @@ ROOMS = {
     "protocol": "*",
     "replica": (
         "beating bundled evicting group host installing memory_room pacing proposed read_rounds"
-        " snapshotting ticking turns"
+        " snapshotting ticking turn_bounds turns"
     ),
     "storage": "disk_worker log_file",
     "store": "*",

@@ -48,6 +48,9 @@ HANDED_OUT_MAX: Final = 64
 """Committed entries that are handed out at once, at most. A replica that has read its log again
 hears at one moment that all of it is committed, as do the others of its node."""
 
+HANDED_OUT_BYTES: Final = 32 << 10
+"""Of several, their payloads have no more than this: each may hold many commands."""
+
 
 class Ready:
     """Everything that became due since the last one. See the module docstring for the legal order
@@ -79,7 +82,7 @@ class Ready:
     messages_after_append: list[Outbound]
     committed_entries: list[Entry]
     """Each entry exactly once, in order; held back while a snapshot is being installed. At most
-    `HANDED_OUT_MAX`: `has_ready` tells whether there are more."""
+    `HANDED_OUT_MAX` and `HANDED_OUT_BYTES`: `has_ready` tells whether there are more."""
     read_states: list[ReadState]
     failed_reads: list[int]
     """Contexts of reads that cannot be served here any more: leadership was lost."""
@@ -407,8 +410,9 @@ class ReplicatedLog:
         raise NotImplementedError
 
     def pack(self, work_max: int) -> int:
-        """Hold old entries in less memory, if that is worth it: called now and then. Returns the
-        work that was done, about `work_max` at most: it counts entries, and what is copied."""
+        """Free entries that were dropped, or hold old ones in less memory, if that is worth it:
+        called now and then. Returns the work that was done, about `work_max` at most: it counts
+        entries, and what is copied."""
         return 0
 
     def snapshot_meta(self, index: Index) -> SnapshotMeta:

@@ -25,6 +25,10 @@ ENTRY_OVERHEAD_BYTES: Final = 64
 LOOSE_ENTRIES_MAX: Final = 128
 """So many entries that might be packed are left as they are: the newest ones are asked for."""
 
+DROPPED_AT_ONCE_MAX: Final = 512
+"""So many entries that are not packed are let go at once, half a millisecond; of more, some at a
+time (`let_go`). After a start a log may have as many as it gets."""
+
 _NORMAL: Final = int(EntryKind.NORMAL)
 _new: Final = tuple.__new__  # see raft/proposals.py
 
@@ -34,6 +38,7 @@ class EntryLog:
 
     __slots__ = (
         "bytes",
+        "dropped",
         "entries",
         "first_index",
         "last_index",
@@ -62,6 +67,8 @@ class EntryLog:
         """Invariant: loose_index + len(entries) - 1."""
         self.last_term = prev_term
         self.bytes = 0
+        self.dropped: list[Entry] = []
+        """No part of the log any more: `let_go` has them."""
         self.unstable_index = prev_index + 1
         """First entry not handed out in a Ready. first_index <= unstable_index <= last_index + 1;
         falls when entries that were handed out are overwritten."""
@@ -94,6 +101,18 @@ class EntryLog:
         found = self._unpacked(lo, hi)
         if hi > first:
             found += self.entries[: hi - first]
+        return found
+
+    def first_of(self, lo: Index, hi: Index, bytes_max: int) -> list[Entry]:
+        """Of the entries [lo, hi) the first ones whose payloads fit `bytes_max`, at least one if
+        there is one; limits as in `slice`."""
+        found = self.slice(lo, hi)
+        if len(found) > 1:
+            size = 0
+            for position, entry in enumerate(found):
+                size += len(entry[3])
+                if size > bytes_max and position:
+                    return found[:position]
         return found
 
     def _unpacked(self, lo: Index, hi: Index) -> list[Entry]:
@@ -281,7 +300,7 @@ class EntryLog:
         self.bytes -= self._bytes_until(index)
         packed = self.packed
         if index + 1 >= self.loose_index:
-            del self.entries[: index + 1 - self.loose_index]
+            self._drop(index + 1 - self.loose_index)
             self.packed = []
             self.loose_index = index + 1
         else:
@@ -296,11 +315,24 @@ class EntryLog:
     def restore(self, index: Index, term: Term) -> None:
         """Replace everything by a snapshot that ends at `index`."""
         self.packed = []
-        self.entries = []
+        self._drop(len(self.entries))
         self.bytes = 0
         self.prev_index = self.last_index = index
         self.prev_term = self.last_term = term
         self.first_index = self.loose_index = self.unstable_index = index + 1
+
+    def _drop(self, count: int) -> None:
+        """Take the first `count` loose entries out. If they are many, `let_go` frees them; what it
+        has not freed of those before goes at once, so that there is never more than a log of it."""
+        self.dropped = self.entries[:count] if count > DROPPED_AT_ONCE_MAX else []
+        del self.entries[:count]
+
+    def let_go(self, count_max: int) -> int:
+        """Free up to `count_max` of the entries that were dropped; how many it was."""
+        count = min(count_max, len(self.dropped))
+        if count:
+            del self.dropped[-count:]
+        return count
 
     def take_unstable(self) -> list[Entry]:
         """Entries not handed out yet; now they are."""

@@ -57,7 +57,9 @@ BULK_FRAME_BYTES: Final = 256 << 10  # of values in a frame: a heartbeat may wai
 BULK_BYTES_MAX: Final = 16 << 20  # of values that wait; what is refused is asked for again
 SMALL_BULK_BYTES: Final = 4 << 10  # values up to this size may fill as much again
 ITEM_BYTES_MAX: Final = FRAME_BYTES_MAX - 16  # an item must fit into a frame of its own
-FRAME_BYTES_GOAL: Final = 4 << 20  # an outbox that passes this becomes a frame before the turn ends
+FRAME_BYTES_GOAL: Final = (
+    256 << 10
+)  # an outbox that passes this becomes a frame before the turn ends
 
 _TCP_NOTSENT_LOWAT: Final = 25  # Linux; the socket module has no name for it before 3.12
 
@@ -372,21 +374,21 @@ class PeerLink(asyncio.Protocol):
             self._write(encode_items(frame))
 
     def _flush_outbox(self) -> None:
-        if self._paused or self.closing:
-            return
-        packed, self._outbox = self._outbox, []
-        size, self.outbox_bytes = self.outbox_bytes, 0
-        if size <= FRAME_BYTES_GOAL:
-            self._write(encode_items(packed))
-            return
-        # What collected while the transport was full: frames of a bounded size.
-        start = size = 0
-        for end, item in enumerate(packed):
-            if size and size + len(item) > FRAME_BYTES_GOAL:
-                self._write(encode_items(packed[start:end]))
-                start, size = end, 0
-            size += len(item)
-        self._write(encode_items(packed[start:]))
+        """Frames of a bounded size, until the transport is full: the next ones when it is not."""
+        packed = self._outbox
+        start = 0
+        while start < len(packed) and not self._paused and not self.closing:
+            end, size = start, 0
+            while end < len(packed) and (
+                end == start or size + len(packed[end]) <= FRAME_BYTES_GOAL
+            ):
+                size += len(packed[end])
+                end += 1
+            self.outbox_bytes -= size
+            is_all = end - start == len(packed)
+            self._write(encode_items(packed if is_all else packed[start:end]))
+            start = end
+        del packed[:start]
 
     def _write(self, frame: bytes) -> None:
         if self._transport is not None and not self.closing:

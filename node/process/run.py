@@ -165,6 +165,7 @@ async def _live(
     share = raise_limit(wanted, _peers_expected(config))
     config = replace(config, connections_max=share.connections_max)
     stop, requests = _stop_request(loop, stop_on_stdin_eof)
+    _tune_collector()
     try:
         clock = SystemClock()
         random = Random(os.urandom(16))
@@ -209,7 +210,8 @@ async def _serve(node: Node, stop: asyncio.Future[str], launched: Launched) -> i
     """From the start line to the end of a clean stop."""
     config = node.config
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    _tune_collector(node.timings.gc_pause_seconds)
+    _time_collector(node.timings.gc_pause_seconds)
+    give_back_free_memory()  # That of the files which were read: at rest it would be a stall.
     lag = LagProbe(node.loop, node.timings.loop_lag_seconds)
     launched.note_pid()
     _announce(node)
@@ -361,11 +363,23 @@ def _exit_now(status: int) -> None:
     os._exit(status)
 
 
-def _tune_collector(pauses: Histogram) -> None:
-    """Keep the collector from stopping the loop, and measure how long it does."""
+def _tune_collector() -> None:
+    """Keep the collector from stopping the loop: what has survived a collection is not looked at
+    again. Before anything is read from the disk, of which it would look at all.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.callbacks.append(_freeze)
+
+
+def _freeze(phase: str, info: dict[str, int]) -> None:
+    if phase == "stop":
+        gc.freeze()
+
+
+def _time_collector(pauses: Histogram) -> None:
+    """Measure how long the collector stops the loop."""
     started = 0.0
 
     def watch(phase: str, info: dict[str, int]) -> None:
@@ -373,7 +387,6 @@ def _tune_collector(pauses: Histogram) -> None:
         if phase == "start":
             started = time.perf_counter()
         else:
-            gc.freeze()
             pauses.observe(time.perf_counter() - started)
 
     gc.callbacks.append(watch)

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from quorumcache.node.consensus.api import HANDED_OUT_MAX
 from quorumcache.node.consensus.runs import Run
 from quorumcache.node.consensus.transport import Held, Transport
-from quorumcache.node.consensus.values import Message
+from quorumcache.node.consensus.values import Entry, Message
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
+from quorumcache.node.replica.turn_bounds import TurnBounds
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.wal.format import WalRecord
 
@@ -63,6 +63,8 @@ class BundleHost(GroupHost):
     """Those of them that groups of this node proposed."""
     owed: list[OwedAnswer]
     """For those that came from other nodes."""
+    bounds: TurnBounds
+    """What all groups have done since the last turn began."""
 
     def turn_soon(self) -> None:
         """Have a turn at the end of this turn of the loop."""
@@ -193,16 +195,30 @@ class BundleHost(GroupHost):
             group.update_lease()
 
     def _apply_committed(self, group: ReplicaGroup) -> bool:
-        """Apply what is committed and needs no `Ready`, the first of it if that is much. Whether
-        it was anything."""
+        """Apply what is committed and needs no `Ready`, the first of it if that is much, nothing
+        if a lot was applied in this turn. Whether it was anything."""
+        if self.bounds.is_spent:
+            if self.is_behind(group):
+                self.mark_dirty(group)
+            return False
         committed = group.log.take_committed()
         if not committed:
             return False
+        self.apply(group, committed)
+        return True
+
+    def is_behind(self, group: ReplicaGroup) -> bool:
+        """More is committed than the group has applied."""
+        return group.log.commit_index > group.applied_index
+
+    def apply(self, group: ReplicaGroup, committed: list[Entry]) -> None:
+        """Apply what its log has handed out, and have another turn if there is more."""
+        before = group.log_bytes_since_snapshot
         self.counters.entries_applied += len(committed)
         group.apply(committed)
-        if len(committed) == HANDED_OUT_MAX and group.log.has_ready():
+        self.bounds.applied(len(committed), group.log_bytes_since_snapshot - before)
+        if self.is_behind(group):
             self.mark_dirty(group)  # The others come first.
-        return True
 
     def settle(self, group: ReplicaGroup) -> None:
         """A turn is through with a group: how far its state may be read."""

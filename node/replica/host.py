@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.consensus.api import HANDED_OUT_MAX, Ready
+from quorumcache.node.consensus.api import Ready
 from quorumcache.node.consensus.catch_up import CatchUpWindows
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.transport import Transport
@@ -35,6 +35,7 @@ from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.installing import Installation, SnapshotInstaller
 from quorumcache.node.replica.snapshotting import SnapshotSender
 from quorumcache.node.replica.ticking import Ticker
+from quorumcache.node.replica.turn_bounds import TurnBounds
 from quorumcache.node.replica.turns import Turns
 from quorumcache.node.state_machine import ITEM_BYTES_MAX, group_name
 from quorumcache.node.telemetry.logs import event, get_logger
@@ -119,6 +120,7 @@ class ReplicaHost(BeatHost):
         self.followed = []
         self.owed = []
         self.led = []
+        self.bounds = TurnBounds()
         self._dirty: list[ReplicaGroup] = []
         self._turns = Turns(loop, clock, counters, self._turn, transport.flush)
         self.ticker = Ticker(loop, clock, tick_ms, self._pass_ticks, on_fatal)
@@ -248,7 +250,12 @@ class ReplicaHost(BeatHost):
         dirty, self._dirty = self._dirty, []
         records = self.followed  # `propose` adds to it.
         waiting: list[tuple[ReplicaGroup, Ready]] = []
+        held_over: list[ReplicaGroup] = []
+        self.bounds.begin()
         for group in dirty:
+            if self.bounds.is_spent and self.is_behind(group):
+                held_over.append(group)
+                continue
             group.dirty = False
             if group.installing and not self._installer.has_room(group.group_id):
                 continue  # Marked dirty again when its snapshot is durable.
@@ -281,10 +288,7 @@ class ReplicaHost(BeatHost):
             if ready.messages:
                 self.transport.send(group.group_id, ready.messages, self.ticker.done)
             if ready.committed_entries:
-                self.counters.entries_applied += len(ready.committed_entries)
-                group.apply(ready.committed_entries)
-                if len(ready.committed_entries) == HANDED_OUT_MAX and replica.has_ready():
-                    self.mark_dirty(group)
+                self.apply(group, ready.committed_entries)
             if ready.soft_state is not None:
                 self._role_changed(group, ready.soft_state)
             for context, read_index in ready.read_states:
@@ -295,6 +299,9 @@ class ReplicaHost(BeatHost):
                 for peer in ready.snapshot_wanted:
                     self._sender.want(group, peer)
             self.settle(group)
+        if held_over:
+            self._dirty = held_over + self._dirty
+            self.turn_soon()
         self.followed = []
         led, self.led = self.led, []
         owed, self.owed = self.owed, []

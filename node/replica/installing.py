@@ -2,8 +2,9 @@
 
 In this order, each step done before the next one begins:
 
- 1. The state is restored, since the whole of it may be gigabytes, in pieces: one per turn of the
-    loop for all groups together, which take turns. A snapshot that cannot be decoded ends the node
+ 1. The old log, which the snapshot has replaced, is let go of, and the state is restored. The whole
+    of it may be gigabytes, so this is done in pieces: one per turn of the loop for all groups
+    together, which take turns. A snapshot that cannot be decoded ends the node
     here, before the disk has it and every start would fail. Applying ahead of the disk is always
     allowed.
  2. The snapshot is stored.
@@ -40,6 +41,9 @@ SNAPSHOT_RETRY_SECONDS: Final = 1.0
 HELD_MAX: Final = 1024
 """Turns of a group that are held back; beyond it the group is not drained until it is installed. A
 leader sends a few messages per heartbeat to a replica that acknowledges nothing."""
+
+LET_GO_MAX: Final = 1 << 10
+"""Entries of the old log that one step lets go of, about a millisecond."""
 
 log = get_logger("host")
 
@@ -101,6 +105,9 @@ class Installation:
         if self.is_dropped:
             return
         try:
+            if self.group.log.pack(LET_GO_MAX):
+                self._turns.call_soon(self._restore_one)
+                return
             taken = next(self._steps, None)
         except BaseException as error:
             self._failed(error)

@@ -7,7 +7,7 @@ The header comes first, then the items, which the table takes in by itself (`Ite
 for large ones. All that follows is unpacked here.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
@@ -17,6 +17,9 @@ from quorumcache.node.store.plain_item_table import bin_at
 from quorumcache.node.store.results import is_result
 from quorumcache.node.store.snapshot import HEADER_BYTES_MAX, read_header
 from quorumcache.node.store.state import ShardState
+
+STEP_BYTES: Final = 64 << 10
+"""What one step of restoring takes: of items of 114 bytes these are 400, half a millisecond."""
 
 
 def array_at(data: bytes, offset: int) -> tuple[int, int]:

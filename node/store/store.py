@@ -48,7 +48,7 @@ from quorumcache.node.store.commands import (
 from quorumcache.node.store.effects import EFFECTS, set_item
 from quorumcache.node.store.item import ENDS, PIECES, expires_at_ms, value_id
 from quorumcache.node.store.large import drop_repeated
-from quorumcache.node.store.reading import StoreReader
+from quorumcache.node.store.reading import STEP_BYTES, StoreReader
 from quorumcache.node.store.results import HELD, SESSION_GONE, STALE_SEQUENCE, STORED, UNDONE
 from quorumcache.node.store.set_batches import new_set_batches
 from quorumcache.node.store.snapshot import StoreView, encode_view, view_digest
@@ -328,9 +328,11 @@ class ShardStore(ShardState):
         reader = StoreReader(sum(map(len, pieces)))
         taken = 0
         for piece in pieces:
-            reader.take(piece)
-            taken += len(piece)
-            yield taken
+            for start in range(0, len(piece), STEP_BYTES):
+                part = piece[start : start + STEP_BYTES]
+                reader.take(part)
+                taken += len(part)
+                yield taken
         reader.end()
         self.become(reader.state)
 

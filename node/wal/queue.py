@@ -13,10 +13,15 @@ from typing import Final
 
 from quorumcache.node.wal.format import Mark, WalRecord
 
-FRAME_PAYLOAD_BYTES: Final = 16 << 20
-"""A frame takes no further record once its entries hold this much, to bound one write."""
+FRAME_PAYLOAD_BYTES: Final = 4 << 20
+"""A frame takes no further record once its entries hold this much, to bound one write, and the time
+in which the frame is made: 2 ms."""
 
-FRAME_RECORDS_UNCOUNTED: Final = 64
+FRAME_ENTRIES_MAX: Final = 4096
+"""Nor once they are so many: of one set in each, these are 600 KB and 2 ms. A replica that is sent
+a long log while the disk is slow would make one of hundreds of thousands."""
+
+FRAME_RECORDS_UNCOUNTED: Final = 8
 """So few records are not weighed: what one record may hold is bounded where entries are made."""
 
 QUEUED_BYTES_MAX: Final = 64 << 20
@@ -69,16 +74,21 @@ class AppendQueue:
         """The items of the next frame: all that wait, or as much as one frame takes."""
         items = self.items
         self.items = []
+        frame_bytes = frame_entries = 0
         if len(items) > FRAME_RECORDS_UNCOUNTED:
-            frame_bytes = 0
             for count, item in enumerate(items, 1):
                 frame_bytes += payload_bytes(item)
-                if frame_bytes > FRAME_PAYLOAD_BYTES:
+                frame_entries += len(item[2]) if len(item) == 3 else 0
+                if frame_bytes > FRAME_PAYLOAD_BYTES or frame_entries >= FRAME_ENTRIES_MAX:
                     self.items = items[count:]
                     del items[count:]
                     break
         self._taken_count += len(items)
-        if self.payload_bytes or self.items:
+        if not self.items:
+            self.payload_bytes = 0
+        elif self.payload_bytes:
+            self.payload_bytes -= frame_bytes
+        else:  # They found the disk idle, and were never weighed.
             self.payload_bytes = sum(map(payload_bytes, self.items))
         return items
 

@@ -131,10 +131,21 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.consensus.log.LOOSE_ENTRIES_MAX": (1, 2, 16),
     "node.consensus.packed.RUN_BYTES_GOAL": (1, 200, 4 << 10),
     "node.housekeeping.packing.WORK_PER_LOOK": (1, 10),
+    # What is much at one moment, and done bit by bit.
+    "node.consensus.api.HANDED_OUT_MAX": (1, 4),
+    "node.consensus.api.HANDED_OUT_BYTES": (1, 1 << 10),
+    "node.consensus.log.DROPPED_AT_ONCE_MAX": (0, 4),
+    "node.replica.turn_bounds.APPLY_WORK_MAX": (1, 8),
+    "node.replica.installing.LET_GO_MAX": (1, 10),
+    "node.wal.queue.FRAME_ENTRIES_MAX": (1, 8),
+    "node.store.reading.STEP_BYTES": (100, 4 << 10),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 
 IMPORTED_BY = {
+    "node.store.reading.STEP_BYTES": ("node.store.store",),
+    "node.consensus.api.HANDED_OUT_MAX": ("node.consensus.raft.core",),
+    "node.consensus.api.HANDED_OUT_BYTES": ("node.consensus.raft.core",),
     "node.replica.snapshotting.KEEP_ENTRIES": (
         "node.housekeeping.leadership",
         "node.housekeeping.snapshots",

@@ -118,6 +118,8 @@ class ScriptedLog:
         self.beat_answers: list[tuple[int, ...]] = []
         """(sender, term, moment, read context, stamp) of answers to its own."""
         self.stamp = 77
+        self.to_let_go = 0
+        """Entries that it has dropped and not let go of."""
         self.committed: list[Entry] = []
         """Handed out by the next `take_committed`."""
 
@@ -278,6 +280,11 @@ class ScriptedLog:
 
     def snapshot_meta(self, index: int) -> SnapshotMeta:
         return SnapshotMeta(index, self.term, self.configuration)
+
+    def pack(self, work_max: int) -> int:
+        work = min(self.to_let_go, work_max)
+        self.to_let_go -= work
+        return work
 
     def pace_learners(self, budget: Any) -> None:
         self.budget = budget

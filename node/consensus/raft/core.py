@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from quorumcache.node.consensus.api import (
     BEAT_ODD,
+    HANDED_OUT_BYTES,
     HANDED_OUT_MAX,
     BeatSink,
     ConsensusConfig,
@@ -316,7 +317,7 @@ class Raft(RaftState):
         configurations.configurations_compacted(self, self.log.prev_index)
 
     def pack(self, work_max: int) -> int:
-        return self.log.pack(self.emitted_index, work_max)
+        return self.log.let_go(work_max) or self.log.pack(self.emitted_index, work_max)
 
     def persisted(self, last_index: Index, last_term: Term) -> bool:
         self.has_durable_state = True
@@ -353,8 +354,9 @@ class Raft(RaftState):
         end = min(self.commit_index + 1, log.unstable_index, start + HANDED_OUT_MAX)
         if start >= end or self.installing is not None:
             return []
-        self.emitted_index = end - 1
-        return log.slice(start, end)
+        entries = log.first_of(start, end, HANDED_OUT_BYTES)
+        self.emitted_index = start + len(entries) - 1
+        return entries
 
     def ready(self) -> Ready:
         if self.role is _LEADER:
@@ -371,8 +373,10 @@ class Raft(RaftState):
             ready.last_term = log.last_term
         emitted_index = self.emitted_index
         if self.commit_index > emitted_index and self.installing is None:
-            self.emitted_index = min(self.commit_index, emitted_index + HANDED_OUT_MAX)
-            ready.committed_entries = log.slice(emitted_index + 1, self.emitted_index + 1)
+            start = emitted_index + 1
+            end = min(self.commit_index + 1, start + HANDED_OUT_MAX)
+            ready.committed_entries = log.first_of(start, end, HANDED_OUT_BYTES)
+            self.emitted_index = emitted_index + len(ready.committed_entries)
         if self.messages:
             ready.messages = self.messages
             self.messages = []

@@ -35,7 +35,8 @@ _new: Final = tuple.__new__  # see proposals.py
 
 
 def broadcast_appends(r: RaftState) -> None:
-    """Send every peer what is new. Peers at the same position share one message."""
+    """Send every peer what is new, and more to those that are behind. Peers at the same position
+    share one message."""
     r.append_due = False
     log = r.log
     config = r.config

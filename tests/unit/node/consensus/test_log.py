@@ -6,7 +6,12 @@ from random import Random
 
 import pytest
 
-from quorumcache.node.consensus.log import ENTRY_OVERHEAD_BYTES, LOOSE_ENTRIES_MAX, EntryLog
+from quorumcache.node.consensus.log import (
+    DROPPED_AT_ONCE_MAX,
+    ENTRY_OVERHEAD_BYTES,
+    LOOSE_ENTRIES_MAX,
+    EntryLog,
+)
 from quorumcache.node.consensus.packed import PACKED_OVERHEAD_BYTES
 from quorumcache.node.consensus.values import Entry
 from tests.support.raft_solo import log_of
@@ -232,3 +237,47 @@ def test_conflict_hint_knows_nothing_below_the_compaction_point() -> None:
 )
 def test_is_up_to_date(last_index: int, last_term: int, expected: bool) -> None:
     assert EntryLog(0, 0, log_of((1, 3))).is_up_to_date(last_index, last_term) is expected
+
+
+@pytest.mark.parametrize("way", ["compacted", "restored"])
+def test_many_entries_that_are_dropped_are_let_go_bit_by_bit(way: str) -> None:
+    count = DROPPED_AT_ONCE_MAX + 10
+    log = EntryLog(entries=log_of((1,) * count))
+    if way == "compacted":
+        log.compact(count)
+    else:
+        log.restore(count + 5, 2)
+    assert (log.bytes, log.entries) == (0, [])
+    assert log.let_go(count - 3) == count - 3
+    assert log.let_go(count) == 3
+    assert log.let_go(count) == 0
+
+
+def test_few_entries_are_let_go_at_once_and_so_is_what_is_left_of_others() -> None:
+    few, many = DROPPED_AT_ONCE_MAX, DROPPED_AT_ONCE_MAX + 1
+    log = EntryLog(entries=log_of((1,) * (2 * many + few)))
+    log.compact(many)
+    log.compact(2 * many)
+    assert len(log.dropped) == many, "never more than one log of it"
+    log.compact(2 * many + few)
+    assert log.let_go(1) == 0
+
+
+@pytest.mark.parametrize("packed", [0, 3])
+def test_the_first_of_some_entries_are_those_that_fit(packed: int) -> None:
+    log = EntryLog()
+    for index, size in enumerate((4, 4, 4, 90, 1, 1), 1):
+        log.append(Entry(index, 1, 0, bytes(size)))
+    log.unstable_index = 7
+    if packed:
+        log.pack(packed, 100, 1)
+
+    def first(lo: int, hi: int, bytes_max: int) -> list[int]:
+        return [entry.index for entry in log.first_of(lo, hi, bytes_max)]
+
+    assert first(1, 7, 12) == [1, 2, 3]
+    assert first(1, 7, 11) == [1, 2]
+    assert first(1, 3, 100) == [1, 2]
+    assert first(4, 7, 8) == [4], "at least one"
+    assert first(5, 7, 8) == [5, 6]
+    assert first(7, 7, 8) == []

@@ -526,3 +526,30 @@ def test_a_dial_that_led_to_itself_says_nothing() -> None:
         assert not a.transport.written
 
     run(test)
+
+
+def test_what_gathered_leaves_as_far_as_the_transport_takes_it() -> None:
+    """All of it at once would be a stall, and stand in the buffer of a transport that is full."""
+
+    def test() -> None:
+        a, b = ready_pair(queue_bytes_max=9 * FRAME_BYTES_GOAL)
+        a.link.pause_writing()
+        items = [pack_item((number, bytes(FRAME_BYTES_GOAL // 2))) for number in range(6)]
+        for item in items:
+            assert a.link.send(item)
+        write = a.transport.write
+
+        def write_and_be_full(data: bytes) -> None:
+            write(data)
+            a.link.pause_writing()
+
+        a.transport.write = write_and_be_full  # type: ignore[method-assign]
+        for left in range(5, -1, -1):
+            a.link.resume_writing()
+            assert len(a.transport.written) == 1
+            assert a.link.outbox_bytes == left * len(items[0])
+            b.link.data_received(a.transport.take())
+        numbers = [item[0] for event in b.told("items") for item in event[1]]
+        assert numbers == list(range(6)), "in their order"
+
+    run(test)

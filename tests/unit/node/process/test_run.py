@@ -72,7 +72,9 @@ def node_class(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeNode]]:
     monkeypatch.setattr(run, "Node", Told)
     monkeypatch.setattr(run, "_exit_now", exit_now)
     # The process is the tests' own: its collector and its log stay as they are.
-    monkeypatch.setattr(run, "_tune_collector", lambda pauses: None)
+    monkeypatch.setattr(run, "_tune_collector", lambda: None)
+    monkeypatch.setattr(run, "_time_collector", lambda pauses: None)
+    monkeypatch.setattr(run, "give_back_free_memory", lambda: None)
     monkeypatch.setattr(sys, "setswitchinterval", lambda seconds: None)
     monkeypatch.setattr(run, "configure", lambda **options: None)
     monkeypatch.setattr(run, "_run", asyncio.run)
@@ -187,14 +189,18 @@ def test_a_node_that_does_not_start_is_one_line(
     assert words in line
 
 
-def test_collector_pauses_are_measured() -> None:
+def test_collector_pauses_are_measured_and_what_survives_is_frozen() -> None:
     thresholds, callbacks = gc.get_threshold(), list(gc.callbacks)
     pauses = Histogram()
     try:
-        run._tune_collector(pauses)
-        assert gc.get_freeze_count() > 0
+        run._tune_collector()
+        run._time_collector(pauses)
+        frozen = gc.get_freeze_count()
+        assert frozen > 0
+        kept: list[list[int]] = [[] for _ in range(1000)]
         gc.collect()
         assert pauses.count == 1
+        assert gc.get_freeze_count() >= frozen + len(kept)
     finally:
         gc.unfreeze()
         gc.set_threshold(*thresholds)

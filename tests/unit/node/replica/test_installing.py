@@ -10,7 +10,7 @@ import pytest
 from quorumcache.node.consensus.raft.messages import PreVoteReply, VoteReply
 from quorumcache.node.consensus.values import SnapshotMeta, SnapshotSource
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.replica.installing import HELD_MAX
+from quorumcache.node.replica.installing import HELD_MAX, LET_GO_MAX
 from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import HARD_STATE, VOTERS, HostWorld
@@ -104,6 +104,19 @@ def test_no_turn_restores_more_than_a_piece_of_all_groups_together() -> None:
     assert [len(machine.items) for machine in machines] == [45] * 3
     assert len(taken) == 3 * PIECES
     assert set(taken[6:9]) == set(machines), "in turn"
+
+
+def test_the_old_log_is_let_go_bit_by_bit_before() -> None:
+    world = HostWorld(1)
+    log = world.logs[1]
+    log.to_let_go = 2 * LET_GO_MAX + 1
+    begin(world)
+    for left in (LET_GO_MAX + 1, 1, 0):
+        world.loop.run(steps_max=1)
+        assert log.to_let_go == left
+        assert items(world) == 0
+    world.loop.run(steps_max=PIECES + 1)
+    assert items(world) == 45
 
 
 def test_other_groups_have_their_turns_between_the_pieces() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from quorumcache.node.errors import SnapshotInvalid
 from quorumcache.node.store.commands import OP_GAT, OP_SESSION_OPEN, OP_SET
 from quorumcache.node.store.item import item_cost, wire_data
-from quorumcache.node.store.reading import StoreReader
+from quorumcache.node.store.reading import STEP_BYTES, StoreReader
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from quorumcache.node.store.snapshot import encode_view
 from quorumcache.node.store.stamps import SMALL
@@ -49,7 +49,7 @@ def test_wherever_it_is_cut_the_state_is_the_same(cuts: list[int]) -> None:
     pieces = [DATA[start:end] for start, end in pairwise(ends)]
     store = ShardStore()
     taken = list(store.restoring(pieces))
-    assert len(taken) == len(pieces)
+    assert len(taken) == len([piece for piece in pieces if piece])
     assert taken[-1] == len(DATA)
     assert store.view() == STORE.view()
     assert store.bytes_used == sum(item_cost(*pair) for pair in items_of(STORE.items).items())
@@ -78,6 +78,16 @@ def test_until_the_last_step_the_state_is_as_it_was(size: int) -> None:
         assert store.bytes_used == 0
     assert next(steps, None) is None
     assert store.view() == STORE.view()
+
+
+def test_no_step_takes_more_than_a_bound_however_long_its_piece_is() -> None:
+    store = ShardStore()
+    value = wire_data(0, bytes(STEP_BYTES // 2))
+    store.apply(1, NOW_MS, [(0, 0, 0, OP_SET, b"k%d" % n, value, 0) for n in range(9)])
+    data = b"".join(encode_view(store.view()))
+    taken = [0, *ShardStore().restoring([data])]
+    assert max(end - start for start, end in pairwise(taken)) == STEP_BYTES
+    assert taken[-1] == len(data)
 
 
 def test_a_restored_state_goes_on_alone() -> None:

@@ -7,6 +7,7 @@ import pytest
 from quorumcache.node.consensus.values import Entry
 from quorumcache.node.wal.format import Mark, MarkKind, WalRecord
 from quorumcache.node.wal.queue import (
+    FRAME_ENTRIES_MAX,
     FRAME_PAYLOAD_BYTES,
     FRAME_RECORDS_UNCOUNTED,
     AppendQueue,
@@ -63,6 +64,19 @@ def test_few_records_are_one_frame_whatever_they_hold() -> None:
     records = [record(index, LARGE * 2) for index in range(1, 1 + FRAME_RECORDS_UNCOUNTED)]
     queue.add(records, lambda: None)
     assert queue.take() == records
+
+
+@pytest.mark.parametrize("per_record", [1, 100])
+def test_a_frame_takes_so_many_entries(per_record: int) -> None:
+    """To make one of more would be a stall."""
+    queue = AppendQueue([])
+    count = 2 * FRAME_ENTRIES_MAX // per_record + 1
+    entries = tuple(Entry(index, 1, 0, b"") for index in range(1, per_record + 1))
+    queue.add([WalRecord(group, None, entries) for group in range(count)], lambda: None)
+    while queue.items:
+        taken = sum(len(item.entries) for item in queue.take() if isinstance(item, WalRecord))
+        assert taken < FRAME_ENTRIES_MAX + per_record
+        assert taken >= FRAME_ENTRIES_MAX or not queue.items
 
 
 @pytest.mark.parametrize("is_weighed", [True, False])

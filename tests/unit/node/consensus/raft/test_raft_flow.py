@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import HANDED_OUT_MAX
+from quorumcache.node.consensus.api import HANDED_OUT_BYTES, HANDED_OUT_MAX
 from quorumcache.node.consensus.log import LOOSE_ENTRIES_MAX
 from quorumcache.node.consensus.progress import SNAPSHOT_SILENT_CHECKS
 from quorumcache.node.consensus.raft.messages import (
@@ -286,6 +286,22 @@ def test_much_that_is_committed_is_handed_out_bit_by_bit() -> None:
     assert [e.index for e in solo.ready().committed_entries] == [2 * most + 1]
     assert not solo.raft.has_ready()
     assert solo.raft.take_committed() == []
+
+
+def test_of_entries_that_are_long_fewer_are_handed_out() -> None:
+    half, rest = HANDED_OUT_BYTES // 2, HANDED_OUT_BYTES - HANDED_OUT_BYTES // 2
+    solo = Solo()
+    solo.lead(2)
+    before = solo.raft.emitted_index
+    for size in (half, rest, 1, 2 * HANDED_OUT_BYTES, 1, 1):
+        solo.raft.propose(bytes(size))
+    solo.persist(solo.ready())
+    solo.step(2, AppendReply(solo.raft.term, solo.raft.last_index, False, 0, 0))
+    taken = []
+    for way in (1, 0, 1, 0):
+        entries = solo.raft.take_committed() if way else solo.ready().committed_entries
+        taken.append([entry.index - before for entry in entries])
+    assert taken == [[1, 2], [3], [4], [5, 6]]
 
 
 def test_a_peer_that_is_behind_is_sent_packed_entries() -> None:
