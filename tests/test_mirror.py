@@ -111,6 +111,7 @@ THEMES: dict[str, str] = {
     _PAPER: "each claim of the Raft paper that is implemented",
     _SAFETY: "the rules of Raft that go beyond the paper",
     _FLOW: "how much a leader sends at a time, and what it forgets",
+    _CATCH_UP: "what the leaders of a node send to one that was away",
     _TIMING: "when replicas stand for election",
     _STALENESS: "stamps of heartbeats, from the leader to the replica and back",
     _BIRTH: "replicas that are born empty, and those that have lost entries",

@@ -279,84 +279,13 @@ class MultiGet(Windows):
 
     def _reader(self, group_id: int, keys: tuple[bytes, ...]) -> Callable[[int], None]:
         """Reads these keys, as one operation of the window, when it is called in their lane."""
-        coordinator = self.conversation.coordinator
-        order = self.conversation.order
-        lane = order.lane_of(group_id)
-        first: Read | None = None
-        newest: Read | None = None
-        left = 1
-        """The read, then the values of large items that are not here."""
+        lane = self.conversation.order.lane_of(group_id)
+        return _GroupRead(self, lane, keys).start
 
-        def ended() -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                end_read(lane, first, newest)
-                order.ended(lane, False)
-                self._one_ended()
-
-        def fail(failure: Failure) -> None:
-            self.failure = failure
-            ended()
-
-        def done(outcome: ReadOutcome) -> None:
-            nonlocal left
-            if isinstance(outcome, Failure):
-                fail(outcome)
-                return
-            found = self.found
-            for key, item in zip(keys, outcome, strict=True):
-                found[key] = item
-                if item is not None and item[0] & PIECES:
-                    left += 1
-                    open_item(key, item, first.target if first is not None else 0)
-            ended()
-
-        def open_item(key: bytes, item: bytes, source: int) -> None:
-            if first is not None:
-                first.is_unsettled = True
-
-            def opened(stream: ValueStream | Failure | None) -> None:
-                if stream is None:
-                    read_again(key)
-                elif isinstance(stream, Failure):
-                    fail(stream)
-                else:
-                    self.opened[key] = stream
-                    ended()
-
-            self.open_value(group_id, key, item, source, opened)
-
-        def read_again(key: bytes) -> None:
-            nonlocal newest
-            read: Read | None = None
-
-            def came(outcome: ReadOutcome) -> None:
-                if isinstance(outcome, Failure):
-                    fail(outcome)
-                    return
-                item = self.found[key] = outcome[0]
-                if item is not None and item[0] & PIECES:
-                    open_item(key, item, read.target if read is not None else 0)
-                else:
-                    ended()
-
-            newest = None
-            deadline_ns = coordinator.deadline_ns()
-            read = coordinator.read(
-                group_id, (key,), came, None, self.staleness_ns, self, deadline_ns
-            )
-
-        def start(deadline_ns: int) -> None:
-            nonlocal first, newest
-            if self.staleness_ns:
-                coordinator.read(group_id, keys, done, None, self.staleness_ns, self, deadline_ns)
-                return
-            started = coordinator.read(group_id, keys, done, lane.last_read, 0, self, deadline_ns)
-            if not started.finished:
-                first = newest = lane.last_read = started
-
-        return start
+    def ended(self, lane: GroupLane) -> None:
+        """The keys of a group are read."""
+        self.conversation.order.ended(lane, False)
+        self._one_ended()
 
     def _window_ended(self) -> None:
         opened, self.opened = self.opened, {}
@@ -398,3 +327,119 @@ class MultiGet(Windows):
         counters.get_misses += len(self.window) - hits
         self.found.clear()
         self._go_on(size)
+
+
+class _GroupRead:
+    """The keys of one group in a window. An object and no functions within each other: those would
+    refer to themselves, and be there for ever (`process/run.py`, GC_THRESHOLDS).
+    """
+
+    __slots__ = ("first", "keys", "lane", "left", "multi_get", "newest")
+
+    def __init__(self, multi_get: MultiGet, lane: GroupLane, keys: tuple[bytes, ...]) -> None:
+        self.multi_get = multi_get
+        self.lane = lane
+        self.keys = keys
+        self.first: Read | None = None
+        """What later reads of the lane follow."""
+        self.newest: Read | None = None
+        self.left = 1
+        """The read, then the values of large items that are not here."""
+
+    def start(self, deadline_ns: int) -> None:
+        """Read them, in their lane."""
+        multi_get, lane, keys = self.multi_get, self.lane, self.keys
+        coordinator = multi_get.conversation.coordinator
+        staleness_ns = multi_get.staleness_ns
+        if staleness_ns:
+            coordinator.read(
+                lane.group_id, keys, self.done, None, staleness_ns, multi_get, deadline_ns
+            )
+            return
+        started = coordinator.read(
+            lane.group_id, keys, self.done, lane.last_read, 0, multi_get, deadline_ns
+        )
+        if not started.finished:
+            self.first = self.newest = lane.last_read = started
+
+    def done(self, outcome: ReadOutcome) -> None:
+        """The outcome of the read."""
+        if isinstance(outcome, Failure):
+            self._fail(outcome)
+            return
+        found = self.multi_get.found
+        for key, item in zip(self.keys, outcome, strict=True):
+            found[key] = item
+            if item is not None and item[0] & PIECES:
+                self.left += 1
+                self._open(key, item, self.first.target if self.first is not None else 0)
+        self._ended()
+
+    def _ended(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            end_read(self.lane, self.first, self.newest)
+            self.first = self.newest = None
+            self.multi_get.ended(self.lane)
+
+    def _fail(self, failure: Failure) -> None:
+        self.multi_get.failure = failure
+        self._ended()
+
+    def _open(self, key: bytes, item: bytes, source: int) -> None:
+        if self.first is not None:
+            self.first.is_unsettled = True
+
+        def opened(stream: ValueStream | Failure | None) -> None:
+            if stream is None:
+                _ReadAgain(self, key).start()
+            elif isinstance(stream, Failure):
+                self._fail(stream)
+            else:
+                self.multi_get.opened[key] = stream
+                self._ended()
+
+        self.multi_get.open_value(self.lane.group_id, key, item, source, opened)
+
+    def came_again(self, key: bytes, outcome: ReadOutcome, source: int) -> None:
+        """The outcome of a read of one key whose value was gone."""
+        if isinstance(outcome, Failure):
+            self._fail(outcome)
+            return
+        item = self.multi_get.found[key] = outcome[0]
+        if item is not None and item[0] & PIECES:
+            self._open(key, item, source)
+        else:
+            self._ended()
+
+
+class _ReadAgain:
+    """A key whose value was gone when it was wanted."""
+
+    __slots__ = ("key", "of", "read")
+
+    def __init__(self, of: _GroupRead, key: bytes) -> None:
+        self.of = of
+        self.key = key
+        self.read: Read | None = None
+
+    def start(self) -> None:
+        """Read it once more. Later reads still follow the first one."""
+        of = self.of
+        multi_get = of.multi_get
+        coordinator = multi_get.conversation.coordinator
+        of.newest = None
+        self.read = coordinator.read(
+            of.lane.group_id,
+            (self.key,),
+            self.done,
+            None,
+            multi_get.staleness_ns,
+            multi_get,
+            coordinator.deadline_ns(),
+        )
+
+    def done(self, outcome: ReadOutcome) -> None:
+        """The outcome."""
+        read, self.read = self.read, None
+        self.of.came_again(self.key, outcome, read.target if read is not None else 0)
