@@ -17,9 +17,9 @@ FRAME_PAYLOAD_BYTES: Final = 4 << 20
 """A frame takes no further record once its entries hold this much, to bound one write, and the time
 in which the frame is made: 2 ms."""
 
-FRAME_ENTRIES_MAX: Final = 4096
-"""Nor once they are so many: of one set in each, these are 600 KB and 2 ms. A replica that is sent
-a long log while the disk is slow would make one of hundreds of thousands."""
+FRAME_ENTRIES_MAX: Final = 2048
+"""Nor once they are so many: of one set in each, these are 300 KB and a millisecond. A replica that
+is sent a long log while the disk is slow would make one of hundreds of thousands."""
 
 FRAME_RECORDS_UNCOUNTED: Final = 8
 """So few records are not weighed: what one record may hold is bounded where entries are made."""
