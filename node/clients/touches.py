@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.order import GroupLane
 from quorumcache.node.clients.replies import ValueStream
 from quorumcache.node.clients.retrievals import Windows
 from quorumcache.node.operations.failure import Failure
@@ -36,44 +37,25 @@ class MultiTouch(Windows):
             self._touch(place, key)
 
     def _touch(self, place: int, key: bytes) -> None:
-        coordinator = self.conversation.coordinator
         order = self.conversation.order
         lane = order.lane_of(self.conversation.context.group_of(key))
-        write: Write | None = None
+        order.begin(lane, True, _Touch(self, lane, place, key).start)
 
-        def done(outcome: WriteOutcome) -> None:
-            lane.ended_write(write)
-            if isinstance(outcome, Failure):
-                if self.failure is None or self.failure.outcome_known:
-                    self.failure = outcome
-            else:
-                self.some_done = True
-                item = self.items[place] = carried_item(outcome)
-                if item is not None and item[0] & PIECES:
-                    order.ended(lane, True)
-                    source = write.target if write is not None else 0
-                    self._open(lane.group_id, place, item, source)
-                    return
-            order.ended(lane, True)
-            self._one_ended()
-
-        def start(deadline_ns: int) -> None:
-            nonlocal write
-            started = coordinator.write(
-                lane.group_id,
-                OP_GAT,
-                key,
-                (self.exptime,),
-                len(key),
-                done,
-                lane.last_write,
-                None,
-                deadline_ns,
-            )
-            if not started.finished:
-                write = lane.last_write = started
-
-        order.begin(lane, True, start)
+    def touched(self, lane: GroupLane, place: int, outcome: WriteOutcome, source: int) -> None:
+        """The outcome of the write of a key. `source`: the node that it came from."""
+        order = self.conversation.order
+        if isinstance(outcome, Failure):
+            if self.failure is None or self.failure.outcome_known:
+                self.failure = outcome
+        else:
+            self.some_done = True
+            item = self.items[place] = carried_item(outcome)
+            if item is not None and item[0] & PIECES:
+                order.ended(lane, True)
+                self._open(lane.group_id, place, item, source)
+                return
+        order.ended(lane, True)
+        self._one_ended()
 
     def _open(self, group_id: int, place: int, item: bytes, source: int) -> None:
         key = self.window[place]
@@ -122,3 +104,40 @@ class MultiTouch(Windows):
                 size += len(line)
         self.items = []
         self._go_on(size)
+
+
+class _Touch:
+    """The write of one key; an object for the reason of `_GroupRead` in `retrievals.py`."""
+
+    __slots__ = ("key", "lane", "of", "place", "write")
+
+    def __init__(self, of: MultiTouch, lane: GroupLane, place: int, key: bytes) -> None:
+        self.of = of
+        self.lane = lane
+        self.place = place
+        self.key = key
+        self.write: Write | None = None
+
+    def start(self, deadline_ns: int) -> None:
+        """Write it, in its lane."""
+        of, lane, key = self.of, self.lane, self.key
+        started = of.conversation.coordinator.write(
+            lane.group_id,
+            OP_GAT,
+            key,
+            (of.exptime,),
+            len(key),
+            self.done,
+            lane.last_write,
+            None,
+            deadline_ns,
+        )
+        if not started.finished:
+            self.write = lane.last_write = started
+
+    def done(self, outcome: WriteOutcome) -> None:
+        """The outcome."""
+        write, self.write = self.write, None
+        self.lane.ended_write(write)
+        source = write.target if write is not None else 0
+        self.of.touched(self.lane, self.place, outcome, source)

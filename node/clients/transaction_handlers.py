@@ -118,29 +118,18 @@ class TransactionRead(Retrieval):
             self._read(self.conversation.order.lane_of(group_id), tuple(keys))
 
     def _read(self, lane: GroupLane, keys: tuple[bytes, ...]) -> None:
-        conversation = self.conversation
-        read: Read | None = None
+        self.conversation.order.begin(lane, False, _GroupRead(self, lane, keys).start)
 
-        def done(outcome: ReadOutcome) -> None:
-            lane.ended_read(read)
-            if isinstance(outcome, Failure):
-                self.failure = outcome
-            else:
-                self.found.update(zip(keys, outcome, strict=True))
-            conversation.order.ended(lane, False)
-            self.pending -= 1
-            if not self.pending:
-                self.finish()
-
-        def start(deadline_ns: int) -> None:
-            nonlocal read
-            started = conversation.coordinator.read(
-                lane.group_id, keys, done, lane.last_read, 0, self, deadline_ns
-            )
-            if not started.finished:
-                read = lane.last_read = started
-
-        conversation.order.begin(lane, False, start)
+    def group_read(self, lane: GroupLane, keys: tuple[bytes, ...], outcome: ReadOutcome) -> None:
+        """The keys of a group are read, or cannot be."""
+        if isinstance(outcome, Failure):
+            self.failure = outcome
+        else:
+            self.found.update(zip(keys, outcome, strict=True))
+        self.conversation.order.ended(lane, False)
+        self.pending -= 1
+        if not self.pending:
+            self.finish()
 
     def finish(self) -> None:
         """All keys are read, or one cannot be."""
@@ -169,6 +158,33 @@ class TransactionRead(Retrieval):
         conversation.counters.get_misses += len(self.keys) - len(lines)
         lines.append(END_LINE)
         return b"".join(lines)
+
+
+class _GroupRead:
+    """The keys of one group; an object for the reason of `_GroupRead` in `retrievals.py`."""
+
+    __slots__ = ("keys", "lane", "of", "read")
+
+    def __init__(self, of: TransactionRead, lane: GroupLane, keys: tuple[bytes, ...]) -> None:
+        self.of = of
+        self.lane = lane
+        self.keys = keys
+        self.read: Read | None = None
+
+    def start(self, deadline_ns: int) -> None:
+        """Read them, in their lane."""
+        lane = self.lane
+        started = self.of.conversation.coordinator.read(
+            lane.group_id, self.keys, self.done, lane.last_read, 0, self.of, deadline_ns
+        )
+        if not started.finished:
+            self.read = lane.last_read = started
+
+    def done(self, outcome: ReadOutcome) -> None:
+        """The outcome."""
+        read, self.read = self.read, None
+        self.lane.ended_read(read)
+        self.of.group_read(self.lane, self.keys, outcome)
 
 
 class PendingSnapshot(TransactionRead):

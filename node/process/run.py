@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 import threading
@@ -150,11 +151,15 @@ def _new_loop() -> asyncio.AbstractEventLoop:
         import uvloop
     except ImportError:  # a platform without it
         return asyncio.new_event_loop()
+    words = logging.getLogger("asyncio")
+    words.disabled = True  # It would say of a loop which never was one that it is open.
     try:
         return uvloop.new_event_loop()
     except OSError as error:  # It makes calls that the system may forbid, such as eventfd.
         event(_log, "warning", "uvloop_forbidden", why=error)
         return asyncio.new_event_loop()
+    finally:
+        words.disabled = False
 
 
 async def _live(

@@ -9,15 +9,18 @@ garbage in cycles. Nothing that belongs to requests may be there.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 
 import pytest
 
 from tests.simulation.stage import Stage
+from tests.test_layering import ROOT
 
 VALUE = b"v" * 9000
 LARGE = b"l" * 1_500_000
@@ -43,9 +46,10 @@ def in_cycles() -> Counter[str]:
     gc.collect()
     found: Counter[str] = Counter()
     for each in gc.garbage:
-        made_by = each if callable(each) and hasattr(each, "__module__") else type(each)
-        if str(made_by.__module__).startswith(tuple(f"quorumcache.node.{room}." for room in ROOMS)):
-            found[f"{made_by.__module__}.{made_by.__qualname__}"] += 1
+        made_by = each if isinstance(each, FunctionType | type) else type(each)
+        name = f"{made_by.__module__}.{made_by.__qualname__}"
+        if name.startswith(tuple(f"quorumcache.node.{room}." for room in ROOMS)):
+            found[name] += 1
     return found
 
 
@@ -85,6 +89,11 @@ async def touches(stage: Stage, through: str) -> None:
         await ask(stage, through, b"gat 100 %b\r\n" % keys(stage))
 
 
+async def transaction_reads(stage: Stage, through: str) -> None:
+    for _ in range(5):
+        await ask(stage, through, b"cluster txn get %b\r\n" % keys(stage))
+
+
 async def unread(stage: Stage, through: str) -> None:
     """A client that asks for much, reads nothing, and leaves."""
     wires = [await stage.connect(through) for _ in range(10)]
@@ -115,7 +124,7 @@ async def large(stage: Stage, through: str) -> None:
         await ask(stage, through, b"get %b %b\r\n" % (key, keys(stage)))
 
 
-@pytest.mark.parametrize("work", [multi_gets, touches, unread, halves, large])
+@pytest.mark.parametrize("work", [multi_gets, touches, transaction_reads, unread, halves, large])
 def test_requests_leave_no_cycles(work: Callable[[Stage, str], object]) -> None:
     stage = Stage(shards=4, memory_bytes=64 << 20, item_bytes_max=4 << 20)
 
@@ -128,3 +137,24 @@ def test_requests_leave_no_cycles(work: Callable[[Stage, str], object]) -> None:
             assert in_cycles() == {}
 
     stage.run(scenario)
+
+
+ONCE_IN_A_PROCESS = {"with_prefixes", "victim_log"}
+"""They make functions that live as long as the process, or as those who watch."""
+
+
+def test_no_function_inside_one_refers_to_another_inside_it() -> None:
+    """In the compiled form both are held by what holds their variables, and hold that."""
+    found = []
+    for path in (path for room in ROOMS for path in sorted((ROOT / "node" / room).glob("*.py"))):
+        for outer in ast.walk(ast.parse(path.read_text())):
+            if isinstance(outer, ast.FunctionDef) and outer.name not in ONCE_IN_A_PROCESS:
+                inner = [n for n in ast.walk(outer) if isinstance(n, ast.FunctionDef)][1:]
+                names = {each.name for each in inner}
+                found += [
+                    f"{path.name}: {each.name} in {outer.name} refers to {name.id}"
+                    for each in inner
+                    for name in ast.walk(each)
+                    if isinstance(name, ast.Name) and name.id in names
+                ]
+    assert not found
