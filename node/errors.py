@@ -44,8 +44,7 @@ class DataDirLocked(StartupError):
     def __init__(self, path: str, pid: int = 0) -> None:
         holder = f"process {pid}" if pid else "another process"
         super().__init__(
-            f"data directory {path} is in use by {holder}: stop it, or give this node another"
-            " --data-dir"
+            f"data directory {path} is in use by {holder}: stop it, or choose another --data-dir"
         )
         self.path = path
         self.pid = pid

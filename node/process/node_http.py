@@ -47,6 +47,17 @@ async def read_share(address: str) -> Share:
         raise ValueError(f"not a status report: {document!r:.200}") from None
 
 
+def no_answer(name: str, error: OSError | ValueError) -> str:
+    """Which of the errors above the node's answer ended in, for people."""
+    if isinstance(error, TimeoutError):
+        why = f"nothing within {REPLY_S:.0f} s"
+    elif isinstance(error, ConnectionRefusedError):
+        why = "connection refused"  # asyncio's own text repeats the address.
+    else:
+        why = str(error)
+    return f"node {name} does not answer: {why}"
+
+
 async def _get(address: str, path: str) -> dict[str, Any]:
     host, port = parse_address(address)
     async with asyncio.timeout(REPLY_S):

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from quorumcache.node.errors import StartupError
 from quorumcache.node.process.local_cluster import LocalNode
-from quorumcache.node.process.node_http import Share, read_health, read_share
+from quorumcache.node.process.node_http import Share, no_answer, read_health, read_share
 
 NODES_MIN = 3
 """With fewer each restart takes the majority away."""
@@ -96,7 +96,7 @@ async def _troubles(nodes: Sequence[Restarted]) -> str:
         try:
             problems = await read_health(child.node.http)
         except (OSError, ValueError, TimeoutError) as error:
-            return f"node {child.node.name} does not answer: {error!r}"
+            return no_answer(child.node.name, error)
         if problems:
             return f"node {child.node.name}: {problems[0]}"
     return ""
@@ -112,7 +112,7 @@ async def _unready(nodes: Sequence[Restarted]) -> str:
         try:
             share = await read_share(child.node.http)
         except (OSError, ValueError, TimeoutError) as error:
-            return f"node {name} does not answer: {error!r}"
+            return no_answer(name, error)
         if share.degraded:
             return (
                 f"node {name}: a replica is missing from {share.degraded} of its shards: it is on a"
@@ -126,7 +126,7 @@ async def _lead(child: Restarted, before: Share) -> str:
     try:
         share = await read_share(child.node.http)
     except (OSError, ValueError, TimeoutError) as error:
-        return f"node {child.node.name} does not answer: {error!r}"
+        return no_answer(child.node.name, error)
     if share.led >= min(before.led, share.wanted):
         return ""
     return f"node {child.node.name} leads {share.led} of its {share.wanted} shards"

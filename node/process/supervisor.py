@@ -25,7 +25,7 @@ from quorumcache.node.errors import StartupError
 from quorumcache.node.process.child import READY_S, STOP_S, Child
 from quorumcache.node.process.control import Caller, Control
 from quorumcache.node.process.local_cluster import Plan, add_nodes, save_plan, without_node
-from quorumcache.node.process.node_http import read_health
+from quorumcache.node.process.node_http import no_answer, read_health
 from quorumcache.node.process.rolling import rolling_restart
 from quorumcache.node.process.signals import IGNORED_SIGNALS, STOP_SIGNALS, is_ignored, release
 from quorumcache.ring.address import parse_address
@@ -147,7 +147,7 @@ class Supervisor:
                 found = await read_health(child.node.http)
                 problems += [f"node {child.node.name}: {problem}" for problem in found]
             except (OSError, ValueError, TimeoutError) as error:
-                problems.append(f"node {child.node.name} does not answer: {error!r}")
+                problems.append(no_answer(child.node.name, error))
         return problems
 
     async def _watch(self, child: Child) -> None:

@@ -50,8 +50,11 @@ def main(argv: Sequence[str]) -> int:
         save_plan(plan)
     except ConfigError:
         raise
-    except (NodeError, OSError) as error:
+    except NodeError as error:
         return _fail(str(error))
+    except OSError as error:  # All of it is in the data directory.
+        where = error.filename or options.data_dir
+        return _fail(f"{where}: {error.strerror or error}. Choose another place with --data-dir")
     output = LineWriter(sys.stdout.fileno())
     for note in notes:
         output.write(note)

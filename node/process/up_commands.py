@@ -1,7 +1,8 @@
 """`quorumcached up add` and `quorumcached up remove`: change a local cluster while it runs.
 
 They ask the `quorumcached up` of the data directory for its part, and run the `quorumcache` command
-for what any cluster does: showing moves, draining or removing a node.
+for what any cluster does: showing moves, draining or removing a node. Ctrl-C ends both while they
+wait; what was decided goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from quorumcache.node.process.child import child_environment
 from quorumcache.node.process.options import OneLineParser
+from quorumcache.node.process.signals import release
 from quorumcache.node.telemetry.streams import write_line
 from quorumcache.ring.local_control import DATA_DIR, ControlError, ask
 from quorumcache.ring.node_info import LOST
@@ -27,11 +29,12 @@ def add(argv: Sequence[str]) -> int:
     """Run `quorumcached up add`. Returns the exit status."""
     flags = _parser("add", "Start further nodes of the cluster that runs, and let them join it.")
     flags.add_argument("--nodes", type=int, default=1, metavar="N", help="how many (default: 1)")
-    options = flags.parse_all(argv)
-    if options.help:
+    if _is_help(argv):
         print(flags.format_help(), end="")
         return 0
+    options = flags.parse_all(argv)
     try:
+        release()  # Nothing else takes signals here, and the command inherits what is held.
         answer = _ask(options.data_dir, {"do": "add", "nodes": options.nodes})
         if not options.wait:
             return 0
@@ -53,11 +56,12 @@ def remove(argv: Sequence[str]) -> int:
         action="store_true",
         help="the node is lost: rebuild on the other nodes what it held (refused while it runs)",
     )
-    options = flags.parse_all(argv)
-    if options.help:
+    if _is_help(argv):
         print(flags.format_help(), end="")
         return 0
+    options = flags.parse_all(argv)
     try:
+        release()  # Nothing else takes signals here, and the command inherits what is held.
         nodes = dict(_ask(options.data_dir, {"do": "nodes"})["nodes"])
         if options.name not in nodes:
             return _fail(f"there is no node {options.name}: the nodes are {' '.join(nodes)}")
@@ -110,6 +114,11 @@ def _members(seeds: Sequence[str]) -> list[str]:
         return [str(node["name"]) for node in nodes if node["state"] != LOST]
     except (ValueError, KeyError, TypeError):
         raise ControlError("the other nodes do not say which nodes the cluster has") from None
+
+
+def _is_help(argv: Sequence[str]) -> bool:
+    """Asked before the words are read: help needs no name of a node."""
+    return "--help" in argv or "-h" in argv
 
 
 def _parser(name: str, description: str) -> OneLineParser:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.process.node_http import Share, read_health, read_share
+from quorumcache.node.process.node_http import Share, no_answer, read_health, read_share
 
 
 async def served(reply: bytes, then: Callable[[str], Any]) -> Any:
@@ -58,3 +58,12 @@ def test_the_share_of_a_node_is_what_it_should_lead() -> None:
     assert share_of(rows, nodes[:1]) == Share(wanted=2, led=1, degraded=3)
     with pytest.raises(ValueError, match="not a status report"):
         asyncio.run(served(b"HTTP/1.0 200 OK\r\n\r\n{}", read_share))
+
+
+def test_why_a_node_does_not_answer_is_told_in_words() -> None:
+    """Not as Python shows an error, and not without words where the error has none."""
+    refused = ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)")
+    assert no_answer("a", refused) == "node a does not answer: connection refused"
+    assert no_answer("a", TimeoutError()) == "node a does not answer: nothing within 5 s"
+    told = no_answer("a", ValueError("not a health report: {}"))
+    assert told == "node a does not answer: not a health report: {}"

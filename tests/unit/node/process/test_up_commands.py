@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from quorumcache.node.process import up, up_commands
+from quorumcache.node.process.signals import hold, release
 from quorumcache.ring.local_control import ControlError
 
 
@@ -121,11 +124,35 @@ def test_what_goes_wrong_is_one_line(asked: Asked, capsys: Any) -> None:
     assert asked.commands == []
 
 
-@pytest.mark.parametrize("words", [["add", "--help"], ["remove", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["add", "--help"], ["remove", "-h"], ["remove", "--help"], ["remove", "x", "--help"]]
+)
 def test_help(words: list[str], asked: Asked, capsys: Any) -> None:
-    if words[0] == "remove":
-        words = ["remove", "x", "--help"]
+    """Also without the name that the command itself needs."""
     assert up.main(words) == 0
     shown = capsys.readouterr().out
     assert "--data-dir" in shown
     assert ("--force" in shown) == (words[0] == "remove")
+
+
+@pytest.mark.parametrize("words", [["add"], ["remove", "a"]])
+def test_an_interrupt_ends_a_command_that_waits(
+    words: list[str], asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signals are held from the first line of the program on: here nobody else takes them. One that
+    has come before has its effect, too."""
+
+    def interrupted(data_dir: str, question: dict[str, Any], say: object) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(up_commands, "ask", interrupted)
+    hold()
+    try:
+        assert up.main(words) == up_commands.EXIT_INTERRUPTED
+        hold()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert up.main(words) == up_commands.EXIT_INTERRUPTED
+    finally:
+        release()
+    assert asked.commands == []
