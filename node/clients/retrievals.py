@@ -47,7 +47,7 @@ class Retrieval(KeysRead):
         self.slot: Slot = slot
 
     def has_room(self) -> bool:
-        """For `ReplyRoom`. Answers of a window under way do not count yet, so that it ends."""
+        """For `ReplyRoom`."""
         return self.replies.has_room(self.slot)
 
     def is_waiting(self) -> bool:
@@ -244,6 +244,9 @@ class MultiGet(Windows):
         self.with_cas = with_cas
         self.staleness_ns = conversation.settings.staleness_ns
         self.found: dict[bytes, bytes | None] = {}
+        self.held_bytes = 0
+        """Of what was found in the window under way. Many windows may be under way, each with a
+        part of its answers: so they count as replies before they are in any."""
         self.opened: dict[bytes, ValueStream] = {}
         """The values of large items."""
         self.failure: Failure | None = None
@@ -269,8 +272,14 @@ class MultiGet(Windows):
 
     def came(self, key: bytes, item: bytes | None) -> None:
         """For `KeysRead`."""
-        self.found[key] = item
+        self._hold(key, item)
         self._one_ended()
+
+    def _hold(self, key: bytes, item: bytes | None) -> None:
+        self.found[key] = item
+        if item is not None:
+            self.held_bytes += len(item)
+            self.replies.reply_bytes += len(item)
 
     def fell_back(self, group_id: int, keys: tuple[bytes, ...]) -> Callable[[int], None]:
         """These keys were asked of another node quickly: what reads them in their lane now."""
@@ -304,9 +313,8 @@ class MultiGet(Windows):
             if isinstance(outcome, Failure):
                 fail(outcome)
                 return
-            found = self.found
             for key, item in zip(keys, outcome, strict=True):
-                found[key] = item
+                self._hold(key, item)
                 if item is not None and item[0] & PIECES:
                     left += 1
                     open_item(key, item, first.target if first is not None else 0)
@@ -335,7 +343,8 @@ class MultiGet(Windows):
                 if isinstance(outcome, Failure):
                     fail(outcome)
                     return
-                item = self.found[key] = outcome[0]
+                item = outcome[0]
+                self._hold(key, item)
                 if item is not None and item[0] & PIECES:
                     open_item(key, item, read.target if read is not None else 0)
                 else:
@@ -360,6 +369,8 @@ class MultiGet(Windows):
 
     def _window_ended(self) -> None:
         opened, self.opened = self.opened, {}
+        self.replies.reply_bytes -= self.held_bytes
+        self.held_bytes = 0
         if self.failure is not None:
             for stream in opened.values():
                 stream.close()
