@@ -17,10 +17,7 @@ from quorumcache.node.clients.order import GroupLane
 from quorumcache.node.clients.replies import Slot, ValueStream
 from quorumcache.node.clients.value_streams import StreamOpened, fill_with_stream, open_stream
 from quorumcache.node.operations.failure import Failure
-from quorumcache.node.operations.operation import (
-    Read,
-    ReadOutcome,
-)
+from quorumcache.node.operations.operation import Read, ReadOutcome
 from quorumcache.node.operations.read_values import settle
 from quorumcache.node.protocol.responses import END_LINE, value_head, value_line
 from quorumcache.node.store.item import ITEM_DATA, PIECES
@@ -47,7 +44,7 @@ class Retrieval(KeysRead):
         self.slot: Slot = slot
 
     def has_room(self) -> bool:
-        """For `ReplyRoom`. Answers of a window under way do not count yet, so that it ends."""
+        """For `ReplyRoom`."""
         return self.replies.has_room(self.slot)
 
     def is_waiting(self) -> bool:
@@ -244,6 +241,8 @@ class MultiGet(Windows):
         self.with_cas = with_cas
         self.staleness_ns = conversation.settings.staleness_ns
         self.found: dict[bytes, bytes | None] = {}
+        self.held_bytes = 0
+        """Of what was found in the window under way: it counts as replies before it is in any."""
         self.opened: dict[bytes, ValueStream] = {}
         """The values of large items."""
         self.failure: Failure | None = None
@@ -269,8 +268,15 @@ class MultiGet(Windows):
 
     def came(self, key: bytes, item: bytes | None) -> None:
         """For `KeysRead`."""
-        self.found[key] = item
+        self.hold(key, item)
         self._one_ended()
+
+    def hold(self, key: bytes, item: bytes | None) -> None:
+        """What a key of the window has."""
+        self.found[key] = item
+        if item is not None:
+            self.held_bytes += len(item)
+            self.replies.reply_bytes += len(item)
 
     def fell_back(self, group_id: int, keys: tuple[bytes, ...]) -> Callable[[int], None]:
         """These keys were asked of another node quickly: what reads them in their lane now."""
@@ -289,6 +295,8 @@ class MultiGet(Windows):
 
     def _window_ended(self) -> None:
         opened, self.opened = self.opened, {}
+        self.replies.reply_bytes -= self.held_bytes
+        self.held_bytes = 0
         if self.failure is not None:
             for stream in opened.values():
                 stream.close()
@@ -351,15 +359,11 @@ class _GroupRead:
         multi_get, lane, keys = self.multi_get, self.lane, self.keys
         coordinator = multi_get.conversation.coordinator
         staleness_ns = multi_get.staleness_ns
-        if staleness_ns:
-            coordinator.read(
-                lane.group_id, keys, self.done, None, staleness_ns, multi_get, deadline_ns
-            )
-            return
+        after = None if staleness_ns else lane.last_read
         started = coordinator.read(
-            lane.group_id, keys, self.done, lane.last_read, 0, multi_get, deadline_ns
+            lane.group_id, keys, self.done, after, staleness_ns, multi_get, deadline_ns
         )
-        if not started.finished:
+        if not staleness_ns and not started.finished:
             self.first = self.newest = lane.last_read = started
 
     def done(self, outcome: ReadOutcome) -> None:
@@ -367,9 +371,8 @@ class _GroupRead:
         if isinstance(outcome, Failure):
             self._fail(outcome)
             return
-        found = self.multi_get.found
         for key, item in zip(self.keys, outcome, strict=True):
-            found[key] = item
+            self.multi_get.hold(key, item)
             if item is not None and item[0] & PIECES:
                 self.left += 1
                 self._open(key, item, self.first.target if self.first is not None else 0)
@@ -406,7 +409,8 @@ class _GroupRead:
         if isinstance(outcome, Failure):
             self._fail(outcome)
             return
-        item = self.multi_get.found[key] = outcome[0]
+        item = outcome[0]
+        self.multi_get.hold(key, item)
         if item is not None and item[0] & PIECES:
             self._open(key, item, source)
         else:

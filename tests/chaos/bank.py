@@ -75,16 +75,20 @@ class Bank:
         """What was done, by kind."""
         return dict(sorted(self.dealings.totals().items()))
 
-    async def read_all(self, addresses: list[tuple[str, int]], deadline: float) -> str:
-        """Every account through every node, before `deadline`. What went wrong, or ""."""
+    async def read_all(self, addresses: list[tuple[str, int]], seconds: float) -> str:
+        """Every account through every node, none of which may give none for so long. What went
+        wrong, or ""."""
         for address in addresses:
             why = "no answer"
             keys = self.dealings.every_key()
+            left, deadline = len(keys), time.monotonic() + seconds
             while keys and time.monotonic() < deadline:
                 try:
                     why = await self._read(address, keys)
                 except (*LOST, UnexpectedReply) as error:
                     why = repr(error)
+                if len(keys) < left:
+                    left, deadline = len(keys), time.monotonic() + seconds
             if keys:
                 return f"{address[0]} does not give {keys[0].decode()}: {why}"
         return ""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos import load
 from tests.chaos.clients import Session, UnexpectedReply, Wire
 from tests.chaos.workload import Request
 from tests.simulation.history import FAIL, INFO, OK, History
@@ -78,3 +79,28 @@ def test_what_no_memcached_says(request_: Request, data: bytes) -> None:
 def test_a_lost_connection_leaves_the_outcome_open() -> None:
     with pytest.raises(EOFError):
         reply_to(SET, b"STOR")
+
+
+@pytest.mark.parametrize(("taken", "problem"), [(1, ""), (0, "does not serve 60 s")])
+def test_a_node_may_take_its_time_for_the_last_requests_but_not_for_one(
+    monkeypatch: pytest.MonkeyPatch, taken: int, problem: str
+) -> None:
+    now = 0.0
+
+    async def ask(*args: Any) -> None:
+        nonlocal now
+        now += 50.0
+        requests = args[-1]
+        del requests[:taken]
+        if requests:
+            raise ConnectionError
+
+    async def sleep(seconds: float) -> None:
+        pass
+
+    monkeypatch.setattr(load, "_ask_all", ask)
+    monkeypatch.setattr(load.time, "monotonic", lambda: now)
+    monkeypatch.setattr(load.asyncio, "sleep", sleep)
+    session = Session(History(), 4, 0)
+    assert problem in asyncio.run(load._finally(session, [("h", 1)], 60.0))
+    assert (now >= 4 * 50.0) == (problem == "")

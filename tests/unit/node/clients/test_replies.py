@@ -166,6 +166,33 @@ def test_a_large_answer_is_dropped_while_others_wait_and_read_again_when_they_ar
     assert client.connection.replies.reply_bytes == 0
 
 
+def test_parts_of_answers_that_wait_for_the_rest_count_as_well() -> None:
+    """Gets of a key in each of two shards, of which one answers all of them before the other."""
+    client = Client()
+    one, other = keys_of(client.server, 1, 1) + keys_of(client.server, 2, 1)
+    client.send(b"get %b %b\r\n" % (one, other) * 40)
+    reads = list(client.coordinator.started)
+    client.coordinator.started.clear()
+    assert len(reads) == 80
+    big = item(bytes(1 << 20))
+    for read in reversed(reads):
+        if read.keys == (one,):
+            read.answered([big])
+    assert client.connection.unread_bytes <= REPLY_BYTES_MAX + 2 * len(big)
+    assert client.server.counters.answers_dropped >= 35
+    replies = 0
+    while waiting := [read for read in reads if not read.finished]:
+        again = [read for read in waiting if not read.parked]
+        assert again, "nothing is read again"
+        for read in again:
+            read.answered([big])
+            assert client.connection.unread_bytes <= REPLY_BYTES_MAX + 3 * len(big)
+        client.turn()
+        replies += client.read().count(b"END\r\n")
+    assert replies == 40
+    assert client.connection.replies.reply_bytes == 0
+
+
 def test_a_client_that_leaves_while_answers_are_dropped_leaves_nothing_waiting() -> None:
     client = Client()
     client.send(b"gets k\r\n" * 3)
