@@ -41,8 +41,10 @@ class MultiTouch(Windows):
         lane = order.lane_of(self.conversation.context.group_of(key))
         order.begin(lane, True, _Touch(self, lane, place, key).start)
 
-    def touched(self, lane: GroupLane, place: int, outcome: WriteOutcome, source: int) -> None:
-        """The outcome of the write of a key. `source`: the node that it came from."""
+    def touched(
+        self, lane: GroupLane, place: int, outcome: WriteOutcome, write: Write | None
+    ) -> None:
+        """The outcome of the write of a key; None: of one that has ended at once."""
         order = self.conversation.order
         if isinstance(outcome, Failure):
             if self.failure is None or self.failure.outcome_known:
@@ -52,6 +54,7 @@ class MultiTouch(Windows):
             item = self.items[place] = carried_item(outcome)
             if item is not None and item[0] & PIECES:
                 order.ended(lane, True)
+                source = write.target if write is not None else 0
                 self._open(lane.group_id, place, item, source)
                 return
         order.ended(lane, True)
@@ -139,5 +142,4 @@ class _Touch:
         """The outcome."""
         write, self.write = self.write, None
         self.lane.ended_write(write)
-        source = write.target if write is not None else 0
-        self.of.touched(self.lane, self.place, outcome, source)
+        self.of.touched(self.lane, self.place, outcome, write)
