@@ -23,7 +23,7 @@ from quorumcache.node.operations.operation import Read, Write
 class GroupLane(Lane):
     """The lane of one group, and the operations in it that later ones follow."""
 
-    __slots__ = ("group_id", "last_read", "last_write")
+    __slots__ = ("group_id", "last_read", "last_write", "until_ns")
 
     def __init__(self, group_id: int) -> None:
         super().__init__()
@@ -32,6 +32,8 @@ class GroupLane(Lane):
         """The newest unfinished write; a following one is repeated after it."""
         self.last_read: Read | None = None
         """The newest unfinished linearizable read; a following one's answer is never older."""
+        self.until_ns: int = 0
+        """What waits for earlier writes has at least until then: see `RequestOrder.answered`."""
 
     def ended_write(self, write: Write | None) -> None:
         """A write has its outcome: nothing follows it any more."""
@@ -93,7 +95,15 @@ class RequestOrder:
     def wait(self, lane: GroupLane, is_write: bool, start: Callable[[int], None]) -> None:
         """Start it when its lane is free for it."""
         deadline_ns = self._context.coordinator.deadline_ns()
-        lane.wait(is_write, lambda: start(deadline_ns))
+        lane.wait(is_write, lambda: start(max(deadline_ns, lane.until_ns)))
+
+    def answered(self, lane: GroupLane) -> None:
+        """The group has executed a write for which later requests wait: their time runs anew. Where
+        another node leads, a thousand pipelined writes of one group take their time one after the
+        other, and the last ones would run out of it though nothing is wrong. A group that does not
+        answer still ends them all together.
+        """
+        lane.until_ns = self._context.coordinator.deadline_ns()
 
     def ended(self, lane: GroupLane, is_write: bool) -> None:
         """An operation has its outcome: start what waited for it."""

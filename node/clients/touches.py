@@ -51,6 +51,7 @@ class MultiTouch(Windows):
                 self.failure = outcome
         else:
             self.some_done = True
+            order.answered(lane)
             item = self.items[place] = carried_item(outcome)
             if item is not None and item[0] & PIECES:
                 order.ended(lane, True)

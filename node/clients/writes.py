@@ -136,6 +136,12 @@ class PendingWrite(Write):
         """The node that has answered it; 0 = this one."""
         return self.target if self.carrier is None else self.carrier.target
 
+    def expire(self) -> None:
+        if self.lane.until_ns > self.deadline_ns:
+            self.deadline_ns = self.lane.until_ns  # It had to wait, also once it was begun.
+        else:
+            super().expire()
+
     def done(self, outcome: WriteOutcome) -> None:
         """The outcome of the write."""
         conversation = self.conversation
@@ -150,11 +156,14 @@ class PendingWrite(Write):
         self.lane.ended_write(self if self.carrier is None else self.carrier)
         if isinstance(outcome, Failure):
             data = conversation.context.failed(outcome)
-        elif is_stopped:
-            conversation.counters.fences_refused += 1
-            data = render(outcome)
         else:
-            data = self._render(outcome)
+            if is_stopped:
+                conversation.counters.fences_refused += 1
+                data = render(outcome)
+            else:
+                data = self._render(outcome)
+            if self.lane.waiting or self.then is not None:
+                conversation.order.answered(self.lane)
         conversation.order.ended(self.lane, True)
         self._fill(data)
 

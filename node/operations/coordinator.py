@@ -205,8 +205,7 @@ class Coordinator(OperationOwner):
     def _begin_late(self, operation: Operation) -> None:
         """Its time has run since its request came."""
         if self.clock.monotonic_ns() >= operation.deadline_ns:
-            operation.expire()
-            return
+            operation.expire()  # It may be given more time.
         self.route(operation)
         if not operation.finished:
             self.deadlines.watch_late(operation)

@@ -48,6 +48,7 @@ class Started:
         self.after = after
         self.identity = identity
         self.args: tuple[object, ...] = ()
+        self.deadline_ns = 0
         self.finished = False
         self.is_unsettled = False
         self.staleness_ns = 0
@@ -128,6 +129,7 @@ class ScriptedCoordinator:
         after = self._writes.get(after, after)
         started = Started(True, group_id, (key,), done, op, after, identity)
         started.args = args
+        started.deadline_ns = deadline_ns
         return self._start(started)
 
     def begin(self, read: Any, is_late: bool) -> None:
@@ -137,6 +139,7 @@ class ScriptedCoordinator:
             args = (write.key,), write.finish, write.op, after, write.identity
             started = self._writes[write] = Started(True, write.group_id, *args)
             started.args = write.args
+            started.deadline_ns = write.deadline_ns
             self._start(started)
             return
         self.meta_reads.append(read)

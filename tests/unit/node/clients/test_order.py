@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from quorumcache.node.clients.order import GroupLane, RequestOrder
+from quorumcache.node.operations.failure import Failure
 from quorumcache.node.store.commands import OP_GAT, OP_SET
 from quorumcache.node.store.results import ITEM, STORED
 from tests.support.fake_server import Client, FakeServer, item, set_line, value_lines
@@ -112,6 +115,38 @@ def test_the_time_of_a_request_that_waits_runs_since_it_came() -> None:
     coordinator.deadline = 2000
     order.ended(lane, True)
     assert deadlines == [0, 1000]
+
+
+def test_the_time_of_what_waits_runs_anew_with_each_answer_before_it() -> None:
+    """Or the last of many pipelined writes would run out of time while all goes well."""
+    context = FakeServer()
+    coordinator: Any = context.coordinator
+    order = RequestOrder(context)
+    deadlines: list[int] = []
+    lane = order.lane_of(1)
+    coordinator.deadline = 1000
+    for _ in range(4):
+        order.begin(lane, True, deadlines.append)
+    for deadline in (2000, 3000):
+        coordinator.deadline = deadline
+        order.answered(lane)
+        order.ended(lane, True)
+    coordinator.deadline = 9000
+    order.ended(lane, True)  # This one had no answer.
+    assert deadlines == [0, 2000, 3000, 3000]
+
+
+@pytest.mark.parametrize("outcome", [STORED, Failure("no leader", outcome_known=True)])
+@pytest.mark.parametrize("op", [OP_SET, OP_GAT])
+def test_an_outcome_gives_time_to_what_waits_only_if_it_is_an_answer(op: int, outcome: Any) -> None:
+    client = Client()
+    coordinator = client.coordinator
+    coordinator.deadline = 1000
+    client.send((set_line(b"k") if op == OP_SET else b"gat 0 k\r\n") + set_line(b"k"))
+    coordinator.deadline = 2000
+    is_answer = not isinstance(outcome, Failure)
+    coordinator.take().end((ITEM, item()) if is_answer and op == OP_GAT else outcome)
+    assert coordinator.take().deadline_ns == (2000 if is_answer else 1000)
 
 
 def test_only_the_newest_operation_is_followed() -> None:
