@@ -8,7 +8,8 @@ They read the replicas from outside and never change them:
 - what is committed is the same everywhere, and for ever (state machine safety and log matching);
 - replicas that applied the same entries have the same state;
 - two nodes never hold a lease on one group at the same time;
-- what waits for another node will be sent: somebody has asked for that.
+- what waits for another node will be sent, and groups that are due drained: somebody has asked
+  for that.
 
 What a node has promised to others is looked at elsewhere, when it says so: `promises.py`.
 """
@@ -78,7 +79,7 @@ class Invariants:
             node = simulated.node
             if node is None or simulated.process.is_dead:
                 continue
-            self._check_flush(simulated)
+            self._check_due(simulated)
             now_ns = simulated.clock.monotonic_ns()
             incarnation, groups, watches = self._watches.get(simulated.name, (0, [], []))
             if incarnation != simulated.incarnation:
@@ -168,8 +169,9 @@ class Invariants:
             )
 
     @staticmethod
-    def _check_flush(simulated: SimulatedNode) -> None:
-        """Whoever gives the network something also asks for the flush that sends it."""
+    def _check_due(simulated: SimulatedNode) -> None:
+        """Whoever gives the network something asks for the flush that sends it, too, and whoever
+        has a group drained for the turn."""
         host: Any = simulated.node.host if simulated.node is not None else None
         if host is None or host.stopped or host._turns._is_scheduled:
             return
@@ -177,6 +179,11 @@ class Invariants:
         waits = bool(transport._bundles.open or transport._gathered.open or transport._beats)
         for link in transport.peers._ready.values():
             waits = waits or bool(link.outbox_bytes and not link._paused and not link.closing)
+        if host._dirty and not host.disk_trouble:
+            raise InvariantViolation(
+                f"node {simulated.node_id} has groups to drain, and no turn is due",
+                rule="nothing drains what waits",
+            )
         if waits:
             raise InvariantViolation(
                 f"node {simulated.node_id} has something for another node, and no flush is due",
