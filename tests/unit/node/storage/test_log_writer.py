@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import logging
 import os
 import resource
 import subprocess
@@ -603,7 +602,6 @@ def test_a_node_says_once_that_its_log_is_written_by_the_twin(
 
     module = SimpleNamespace(LogWriter=Refused)
     monkeypatch.setitem(sys.modules, "quorumcache.node.core.log_writer", module)
-    monkeypatch.setattr(logging.getLogger("quorumcache"), "propagate", True)
     loop = asyncio.new_event_loop()
     new_log_writer(loop, 0)
     loop.close()

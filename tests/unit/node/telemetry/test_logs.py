@@ -6,7 +6,7 @@ import ast
 import io
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,22 +17,15 @@ Write = Callable[[str], io.StringIO]
 
 
 @pytest.fixture
-def start() -> Iterator[Write]:
-    """Configures logging to a buffer; afterwards everything is as it was."""
-    names = ("quorumcache", "asyncio", "uvloop")
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(x.handlers[:], x.level, x.propagate) for x in loggers]
+def start() -> Write:
+    """Configures logging to a buffer."""
 
     def begin(log_format: str) -> io.StringIO:
         stream = io.StringIO()
         configure(log_format=log_format, node="a", stream=stream)
         return stream
 
-    yield begin
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers[:] = handlers
-        logger.setLevel(level)
-        logger.propagate = propagate
+    return begin
 
 
 def test_no_field_has_the_name_of_what_begins_each_line() -> None:

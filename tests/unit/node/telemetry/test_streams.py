@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import threading
@@ -98,26 +97,16 @@ def test_logging_counts_what_it_loses_and_says_so(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process's own log: events, the sentence at the end, and the count for /metrics."""
-    names = (logs.ROOT_LOGGER, "asyncio", "uvloop")
-    before = [
-        (one, one.handlers[:], one.level, one.propagate) for one in map(logging.getLogger, names)
-    ]
     monkeypatch.setattr(logs, "STDERR", pipe.writing)
     monkeypatch.setattr(logs, "_writer", None)
-    try:
-        logs.configure(node="a")
-        assert logs.lines_dropped() == 0
-        log = logs.get_logger("x")
-        logs.event(log, "info", "first")
-        log.info("%d", "not a number")  # Cannot even be formatted.
-        assert logs.lines_dropped() == 1
-        logs.say("quorumcached: the end")
-        lines = pipe.read_until(b"the end\n").decode().splitlines()
-    finally:
-        for logger, handlers, level, propagate in before:
-            logger.handlers[:] = handlers
-            logger.setLevel(level)
-            logger.propagate = propagate
+    logs.configure(node="a")
+    assert logs.lines_dropped() == 0
+    log = logs.get_logger("x")
+    logs.event(log, "info", "first")
+    log.info("%d", "not a number")  # Cannot even be formatted.
+    assert logs.lines_dropped() == 1
+    logs.say("quorumcached: the end")
+    lines = pipe.read_until(b"the end\n").decode().splitlines()
     assert lines[0].endswith(" info event=first node=a")
     assert lines[1].endswith(" warning event=log_lines_dropped node=a count=1")
     assert lines[2] == "quorumcached: the end"
