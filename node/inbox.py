@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.founding.introduction import info_of
+from quorumcache.node.operations.forwarded_writes import take_writes
 from quorumcache.node.operations.found_items import answer_gets
 from quorumcache.node.peers.codec import Hello, Items
 from quorumcache.node.peers.consensus_items import (
@@ -30,6 +31,7 @@ from quorumcache.node.peers.items import (
     FITNESS,
     FORWARD_FOUND,
     FORWARD_GETS,
+    FORWARD_WRITES,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
     HOT_KEYS,
@@ -120,6 +122,8 @@ class Inbox:
                 self.on_rare_item(node_id, item)
             elif number == FORWARD_GETS:
                 answer_gets(self._coordinator.serving, node_id, item)
+            elif number == FORWARD_WRITES:
+                take_writes(self._coordinator.serving, node_id, item)
             elif number == FORWARD_FOUND:
                 self._coordinator.bundles.answered(node_id, item)
             else:

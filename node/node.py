@@ -146,7 +146,7 @@ class Node(Observed):
             timings=self.timings,
             timeout_ms=config.request_timeout_ms,
         )
-        basics.transport.before_flush = self.coordinator.bundles.send
+        basics.transport.before_flush = self.coordinator.before_flush
         self.commits = Transactions(self.coordinator, random)
         self.recovery = Recovery(self.coordinator)
         self.durable = DurableState(

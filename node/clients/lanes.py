@@ -28,13 +28,17 @@ class Lane:
         self.waiting: deque[tuple[bool, Start]] | None = None
         self._draining = False
 
-    def may_start(self, is_write: bool, leads: bool) -> bool:
-        """May such a request start now? `leads`: this node leads the group."""
-        return not self.waiting and self._is_free(is_write, leads)
+    def may_follow(self) -> bool:
+        """May a write start behind the newest of those that are under way?"""
+        raise NotImplementedError
 
-    def _is_free(self, is_write: bool, leads: bool) -> bool:
+    def may_start(self, is_write: bool) -> bool:
+        """May such a request start now?"""
+        return not self.waiting and self._is_free(is_write)
+
+    def _is_free(self, is_write: bool) -> bool:
         if is_write:
-            return not self.reads and (not self.writes or leads)
+            return not self.reads and (not self.writes or self.may_follow())
         return not self.writes
 
     def wait(self, is_write: bool, start: Start) -> None:
@@ -50,21 +54,21 @@ class Lane:
         else:
             self.reads += 1
 
-    def ended(self, is_write: bool, leads: bool) -> None:
+    def ended(self, is_write: bool) -> None:
         """A request has its outcome: start what waited for it, in order."""
         if is_write:
             self.writes -= 1
         else:
             self.reads -= 1
-        self.go_on(leads)
+        self.go_on()
 
-    def go_on(self, leads: bool) -> None:
+    def go_on(self) -> None:
         """Start what waits, in order, as far as the lane is free for it."""
         waiting = self.waiting
         if not waiting or self._draining:
             return  # What ends while others are being started is seen by the loop below.
         self._draining = True
-        while waiting and self._is_free(waiting[0][0], leads):
+        while waiting and self._is_free(waiting[0][0]):
             next_is_write, start = waiting.popleft()
             self.started(next_is_write)
             start()

@@ -23,10 +23,11 @@ from quorumcache.node.operations.operation import Read, Write
 class GroupLane(Lane):
     """The lane of one group, and the operations in it that later ones follow."""
 
-    __slots__ = ("group_id", "last_read", "last_write", "until_ns")
+    __slots__ = ("_context", "group_id", "last_read", "last_write", "until_ns")
 
-    def __init__(self, group_id: int) -> None:
+    def __init__(self, context: ClientContext, group_id: int) -> None:
         super().__init__()
+        self._context = context
         self.group_id = group_id
         self.last_write: Write | None = None
         """The newest unfinished write; a following one is repeated after it."""
@@ -34,6 +35,14 @@ class GroupLane(Lane):
         """The newest unfinished linearizable read; a following one's answer is never older."""
         self.until_ns: int = 0
         """What waits for earlier writes has at least until then: see `RequestOrder.answered`."""
+
+    def may_follow(self) -> bool:
+        """Where this node leads the group, or while the newest write has not left for the node that
+        does: see `operations/order.py`."""
+        context, last = self._context, self.last_write
+        return context.leads(self.group_id) or (
+            last is not None and context.coordinator.forwards.is_gathered(last)
+        )
 
     def ended_write(self, write: Write | None) -> None:
         """A write has its outcome: nothing follows it any more."""
@@ -67,7 +76,7 @@ class RequestOrder:
         """The lane for a request that is begun in it next."""
         lane = self.lanes.get(group_id)
         if lane is None:
-            lane = self.lanes[group_id] = GroupLane(group_id)
+            lane = self.lanes[group_id] = GroupLane(self._context, group_id)
         return lane
 
     def begin(self, lane: GroupLane, is_write: bool, start: Callable[[int], None]) -> None:
@@ -84,10 +93,7 @@ class RequestOrder:
         has to `wait`. The two make up `begin`, for those that hand over nothing to call."""
         if self.quick and lane.group_id in self.quick:
             return False
-        # Who leads is asked only where it matters: between two writes.
-        if lane.may_start(
-            is_write, is_write and lane.writes > 0 and self._context.leads(lane.group_id)
-        ):
+        if lane.may_start(is_write):
             lane.started(is_write)
             return True
         return False
@@ -107,7 +113,7 @@ class RequestOrder:
 
     def ended(self, lane: GroupLane, is_write: bool) -> None:
         """An operation has its outcome: start what waited for it."""
-        lane.ended(is_write, lane.waiting is not None and self._context.leads(lane.group_id))
+        lane.ended(is_write)
         self._leave(lane)
 
     def busy(self) -> dict[int, Any]:
@@ -142,7 +148,7 @@ class RequestOrder:
         self._go_on(lane)
 
     def _go_on(self, lane: GroupLane) -> None:
-        lane.go_on(lane.waiting is not None and self._context.leads(lane.group_id))
+        lane.go_on()
         self._leave(lane)
 
     def _leave(self, lane: GroupLane) -> None:

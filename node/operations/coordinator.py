@@ -29,7 +29,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.operations.called_write import CalledWrite
 from quorumcache.node.operations.deadlines import Deadlines
-from quorumcache.node.operations.failure import NO_LEADER, Failure, timeout_reason
+from quorumcache.node.operations.failure import (
+    BEHIND_WAITING,
+    NO_LEADER,
+    Failure,
+    timeout_reason,
+)
 from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.operations.forwards import Forwards
 from quorumcache.node.operations.get_bundles import GetBundles
@@ -47,10 +52,10 @@ from quorumcache.node.operations.operation import (
     Write,
     WriteOutcome,
 )
-from quorumcache.node.operations.order import Turns
+from quorumcache.node.operations.order import Ordered, Turns
 from quorumcache.node.operations.piece_reads import PieceReads
-from quorumcache.node.operations.read_values import PieceRead
 from quorumcache.node.operations.relays import Relayed, Relays
+from quorumcache.node.operations.replica_reads import ReplicaReads
 from quorumcache.node.operations.reply_room import ReplyRoom
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.operations.sessions import ClientSessionOpening, NodeSessions
@@ -109,6 +114,7 @@ class Coordinator(OperationOwner):
         self.deadlines = Deadlines(serving.clock, timeout_ns, self.forwards.forget)
         self.sessions = NodeSessions(random)
         self.pieces = PieceReads(serving, self.forwards, self.deadlines)
+        self.replica_reads = ReplicaReads(serving, leaders, self.forwards, self.pieces)
         self.relays = Relays(serving, leaders, self.forwards, self.deadlines)
         self.turns = Turns()
         self.new_ops = NewOps(serving.host, leaders)
@@ -220,19 +226,16 @@ class Coordinator(OperationOwner):
         if isinstance(operation, Write):
             if operation.op >= FIRST_NEW_OP and self.new_ops.stops(operation):
                 return
-            if operation.after is not None and operation.must_wait(is_local):
+            before = operation.after
+            if before is not None and operation.must_wait(self._stays_ahead(before, is_local)):
                 return
-            if (
-                operation.session is None
-                and operation.identity is None
-                and not self.sessions.number(operation)
-            ):
+            if operation.identity is None and not self.sessions.number(operation):
                 self._wait_for_session(operation)
                 return
         elif (
             isinstance(operation, Read)
             and operation.staleness_ns
-            and self._read_replica(operation, group)
+            and self.replica_reads.attempt(operation, group)
         ):
             return
         if is_local:
@@ -241,6 +244,24 @@ class Coordinator(OperationOwner):
             self._run_here(operation, group)
         else:
             self._send_to_leader(operation)
+        if operation.then is not None and isinstance(operation, Write):
+            self.turns.follow(operation)
+
+    def _stays_ahead(self, before: Ordered, is_local: bool) -> bool:
+        """Is an unfinished write so far that it takes effect before what is sent now?"""
+        if is_local:
+            return before.is_submitted_here()
+        # By another way it would not leave together with it.
+        return (
+            isinstance(before, Write)
+            and self.forwards.is_gathered(before)
+            and self.leaders.way_to(before.group_id) == (before.target, False)
+        )
+
+    def before_flush(self) -> None:
+        """The turn ends: let go what was gathered for other nodes."""
+        self.bundles.send()
+        self.forwards.send_writes()
 
     def _wait_for_session(self, write: Write) -> None:
         """The write comes back once this node has a session in its group."""
@@ -272,29 +293,6 @@ class Coordinator(OperationOwner):
         why = self.forwards.send(operation, node_id, relayed) if node_id else NO_LEADER
         if why:
             self.hold(operation, why)
-
-    def _read_replica(self, read: Read, group: ReplicaGroup | None) -> bool:
-        """Answer a read that allows some staleness from a replica, here or elsewhere. False: the
-        leader has to answer it.
-        """
-        if isinstance(read, PieceRead):
-            return self.pieces.attempt(read)
-        if group is not None:
-            items = self.serving.read_stale(group, read)
-            if items is None:
-                return False
-            read.target = 0
-            read.on_items(items)
-            return True
-        is_up = self.serving.peers.is_up
-        nodes = [node for node in self.leaders.replicas(read.group_id) if is_up(node)]
-        if not nodes:
-            return False
-        node_id = nodes[self.forwards.next_id % len(nodes)]
-        if not self.forwards.send_first_read(read, node_id):
-            return False
-        read.asked_replica = True
-        return True
 
     # -- what operations ask -------------------------------------------------------------
 
@@ -387,7 +385,10 @@ class Coordinator(OperationOwner):
 
     def hold(self, operation: Operation, why: str) -> None:
         """Keep it until a leader may take it: `leader_changed`, `peer_up` or the next sweep."""
-        self._held.add(operation, why)
+        if why == BEHIND_WAITING:
+            self.route(operation)  # What its leader has not refused may go before it now.
+        else:
+            self._held.add(operation, why)
 
     def _release(self, group_id: int) -> None:
         for operation in self._held.take(group_id):
@@ -410,7 +411,7 @@ class Coordinator(OperationOwner):
             node_id, _ = self.leaders.way_to(group_id)
             if not node_id:
                 return
-        self._retry_forwards(lambda o: o.group_id == group_id and o.target != node_id)
+        self.forwards.give_up(lambda o: o.group_id == group_id and o.target != node_id)
         self._release(group_id)
 
     def peer_up(self, node_id: int) -> None:
@@ -423,11 +424,7 @@ class Coordinator(OperationOwner):
         """Answers of this node may be lost: repeat what was sent there."""
         self.leaders.peer_down(node_id)
         self.bundles.peer_down(node_id)
-        self._retry_forwards(lambda o: o.target == node_id)
-
-    def _retry_forwards(self, concerns: Callable[[Operation], bool]) -> None:
-        for operation in self.forwards.take(concerns):
-            operation.on_lost()
+        self.forwards.give_up(lambda o: o.target == node_id)
 
     def sweep(self) -> None:
         """Expire what is past its deadline, and try the held again. Called every few ticks."""

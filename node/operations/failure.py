@@ -10,6 +10,7 @@ LEADERSHIP_CHANGED: Final = "leadership changed"
 CONNECTION_LOST: Final = "connection to the leader lost"
 NO_CONNECTION: Final = "no connection to the leader's node"
 HELD_WHY: Final = "the key is held by a transaction"
+BEHIND_WAITING: Final = "an earlier write of its shard waits for a transaction"
 RELAY_WITHOUT_ANSWER: Final = "the leader did not answer the relaying node"
 
 ROUTINE_REASONS: Final = frozenset(
@@ -20,6 +21,7 @@ ROUTINE_REASONS: Final = frozenset(
         LEADERSHIP_CHANGED,
         CONNECTION_LOST,
         NO_CONNECTION,
+        BEHIND_WAITING,
         RELAY_WITHOUT_ANSWER,
     )
 )

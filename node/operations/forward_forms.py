@@ -18,8 +18,10 @@ from quorumcache.node.peers.items import (
     FORWARD_RELAY,
     FORWARD_RESULT,
     FORWARD_WRITE,
+    FORWARD_WRITES,
     LEADERS_REPLY,
     LEADERS_REQUEST,
+    WRITES_MAX,
 )
 from quorumcache.node.state_machine import OP
 from quorumcache.node.store.commands import may_be_forwarded
@@ -40,10 +42,14 @@ _FORMS: Final[dict[int, tuple[tuple[type, ...], ...]]] = {
     FORWARD_REFUSED: ((*_ITEM, int, str),),
     FORWARD_LOST: (_ITEM,),
     FORWARD_RELAY: ((*_ITEM, tuple),),
+    FORWARD_WRITES: ((int, tuple),),
     LEADERS_REQUEST: ((int, tuple),),
     LEADERS_REPLY: ((int, tuple),),
 }
 """Types of the members of each kind of item: one row for each form that it may have."""
+
+_WRITE: Final = (int, int, int, bool, tuple)
+"""Types of one write of a FORWARD_WRITES: of a FORWARD_WRITE without its kind."""
 
 _LOCK_NAMES: Final = {LOCK_WAIT: 2, LOCK_SHOW: 1}
 """How many names such a read has in place of keys, by its `asks`."""
@@ -61,9 +67,9 @@ def check_forward(item: tuple[Any, ...]) -> None:
     form = tuple(map(type, item))
     fits = form in _FORMS.get(kind, ())
     if fits and kind == FORWARD_WRITE:
-        command = item[5]
-        fits = may_be_forwarded(command)
-        fits = fits and (command[OP] not in TRANSACTION_OPS or is_transaction(command))
+        fits = _is_command(item[5])
+    elif fits and kind == FORWARD_WRITES:
+        fits = len(item[1]) <= WRITES_MAX and all(map(_is_write, item[1]))
     elif fits and kind == FORWARD_READ:
         fits = bool(item[3]) and all(type(key) is bytes for key in item[3])
         if len(item) == 6 and item[5] & LOCK_ASKS:
@@ -85,3 +91,13 @@ def check_forward(item: tuple[Any, ...]) -> None:
         fits = all(type(r) is tuple and tuple(map(type, r)) == _REPORT for r in item[1])
     if not fits:
         raise PeerFrameError(f"an item of kind {kind} of an unknown form")
+
+
+def _is_command(command: tuple[Any, ...]) -> bool:
+    return may_be_forwarded(command) and (
+        command[OP] not in TRANSACTION_OPS or is_transaction(command)
+    )
+
+
+def _is_write(write: Any) -> bool:
+    return type(write) is tuple and tuple(map(type, write)) == _WRITE and _is_command(write[4])

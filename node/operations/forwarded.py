@@ -27,8 +27,9 @@ class Answering:
 
     def submit(
         self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
-    ) -> None:
-        """Propose a command of a client at this leader."""
+    ) -> bool:
+        """Propose a command of a client at this leader. False: it was refused, or waits, and must
+        not be overtaken."""
         raise NotImplementedError
 
     def reply(self, node_id: int, item: tuple[Any, ...]) -> None:

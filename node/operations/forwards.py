@@ -15,12 +15,14 @@ from quorumcache.node.operations.lock_reads import LockRead
 from quorumcache.node.operations.meta_read import MetaRead
 from quorumcache.node.operations.operation import Operation, Proposal, Read, Write
 from quorumcache.node.operations.read_values import PieceRead
+from quorumcache.node.operations.write_bundles import WriteBundles
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_READ,
     FORWARD_REFUSED,
     FORWARD_RELAY,
     FORWARD_WRITE,
+    WRITES_FORM,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ class Forwards:
         self._counters = counters
         self._flush_soon = flush_soon
         self._timeout_ns = timeout_ns
+        self.writes = WriteBundles(peers)
+        """What leaves at the end of this turn."""
         self._bytes: dict[int, int] = {}
         """Sizes of the writes under way, by the node they went to."""
 
@@ -86,8 +90,12 @@ class Forwards:
             item = _read_item(operation, request_id)
         else:
             assert isinstance(operation, Proposal)
-            if isinstance(operation, Write) and not self.has_room(node_id):
-                return TOO_MANY_BYTES
+            if isinstance(operation, Write):
+                if not self.has_room(node_id):
+                    return TOO_MANY_BYTES
+                if not relayed and self.peers.form_of(node_id) >= WRITES_FORM:
+                    self._gather(operation, node_id)
+                    return ""
             item = (
                 FORWARD_WRITE,
                 request_id,
@@ -111,12 +119,37 @@ class Forwards:
         """Send the item of an operation, as request `next_id`. False: there is no connection."""
         if not self.peers.send(node_id, item):
             return False
+        self._sent(operation, node_id)
+        return True
+
+    def _sent(self, operation: Operation, node_id: int) -> None:
         operation.why = ""
         operation.repeat_ns = self._clock.monotonic_ns() + (REPEAT_NS << operation.repeats)
         self.add(operation, node_id)
         self._counters.forwarded_out += 1
         self._flush_soon()
-        return True
+
+    def _gather(self, write: Write, node_id: int) -> None:
+        """Have it leave with the others of this turn."""
+        bundle = self.writes.add(node_id, self.next_id, write)
+        self._sent(write, node_id)
+        write.in_flight = True
+        if bundle.is_full:
+            self._send_writes(node_id)
+
+    def is_gathered(self, write: Operation) -> bool:
+        """Has it not left yet? What is gathered for the same node stays behind it."""
+        return self.writes.holds(write.target, write.request_id)
+
+    def send_writes(self) -> None:
+        """The turn ends: let what was gathered go."""
+        for node_id in list(self.writes.open):
+            self._send_writes(node_id)
+
+    def _send_writes(self, node_id: int) -> None:
+        for write in self.writes.send(node_id):
+            self.forget(write.request_id)
+            write.on_refused(NO_CONNECTION)
 
     def send_first_read(self, read: Read, node_id: int) -> bool:
         """What most reads are: the first attempt, without the detours of `send`."""
@@ -192,6 +225,17 @@ class Forwards:
         operation = self.under_way.pop(request_id, None)
         if operation is not None and operation.size:
             self._bytes[operation.target] -= operation.size
+        if operation is not None and self.writes.open:
+            self.writes.drop(operation.target, request_id)
+
+    def give_up(self, concerns: Callable[[Operation], bool]) -> None:
+        """End the attempts that `concerns` picks, in their order. They are made again."""
+        unsent = {o.request_id for o in self.under_way.values() if self.is_gathered(o)}
+        for operation in self.take(concerns):
+            if operation.request_id in unsent:
+                operation.on_refused(NO_CONNECTION)
+            else:
+                operation.on_lost()
 
     def take(self, concerns: Callable[[Operation], bool]) -> list[Operation]:
         """Forget those that `concerns` picks, and return them."""

@@ -206,16 +206,16 @@ class Write(Proposal):
             return (session.id, self.sequence, floor, self.op, self.key, args[0], args[1])
         return (session.id, self.sequence, session.floor(), self.op, self.key, *args)
 
-    def must_wait(self, leads: bool) -> bool:
+    def must_wait(self, stays_ahead: bool) -> bool:
         """May it not be sent yet, since an earlier write of the connection has not ended?
-        `leads`: this node leads the group. If so it is routed again once that one has ended.
+        `stays_ahead`: that one takes effect first all the same. If not this one is routed later.
         """
         before = self.after
         if before is None:
             return False
         if before.finished:
             self.after = None
-        elif not (leads and before.is_submitted_here()):
+        elif not stays_ahead:
             self.wait_for(before)
             return True
         elif isinstance(before, Write):

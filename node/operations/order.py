@@ -10,13 +10,15 @@ order, because each knows what the other does not:
 
 The rules:
  - a write is not sent before the earlier write has ended, unless that one is with the replica
-   here: what is submitted here keeps its order in the log (`Write.must_wait`);
+   here, or among the writes that leave for the leader's node with it: what is submitted here or
+   sent in one item keeps its order in the log (`Write.must_wait`, `forwarded_writes.py`);
  - a read may be sent, but its answer is dropped if it comes before that of the earlier read, or is
    of an attempt from before the one that the earlier read was answered by: the earlier one,
    repeated, has seen a newer state (`Read._is_out_of_order`). So it is while the earlier one, which
    has found a large item, may still miss its value (`read_values.settle`).
 
-Whichever waits is routed again once the earlier operation has ended.
+Whichever waits is routed again once the earlier operation has ended; a write also when the earlier
+one is sent again, behind which it may go then.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class Ordered:
 
 
 class Turns:
-    """Lets operations go on whose earlier one has ended: by turns, however long the chain.
+    """Lets operations go on that wait for an earlier one: by turns, however long the chain.
 
     One of them may end at once, and so call `take` for its own followers: these are appended, and
     the stack does not grow with the chain.
@@ -72,6 +74,14 @@ class Turns:
         """What follows this one goes on."""
         followers, before.then = before.then, None
         if followers:
+            for follower in followers:
+                follower.after = None
+            self.take(followers)
+
+    def follow(self, before: Ordered) -> None:
+        """What waits for this one looks again whether it may go behind it."""
+        followers, before.then = before.then, None
+        if followers:
             self.take(followers)
 
     def take(self, followers: list[Ordered]) -> None:
@@ -83,8 +93,6 @@ class Turns:
         self._is_at_work = True
         try:
             while waiting:
-                follower = waiting.popleft()
-                follower.after = None
-                follower.go_on()
+                waiting.popleft().go_on()
         finally:
             self._is_at_work = False

@@ -54,6 +54,7 @@ from quorumcache.node.store.commands import (
     OP_PIECE,
     OP_REFUSE,
     OP_SET,
+    OP_TXN_PREPARE,
     STORE_DATA,
     announced_bytes,
     grows,
@@ -126,8 +127,9 @@ class Serving(Answering):
 
     def submit(
         self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
-    ) -> None:
-        """Propose a command of a client, here or forwarded, at this leader.
+    ) -> bool:
+        """Propose a command of a client, here or forwarded, at this leader. False: it was refused,
+        or waits, and must not be overtaken by a later one of its client.
 
         At the memory limit what would grow is refused where nothing is evicted; otherwise only what
         can find no room (`MemoryRoom`). As in memcached, a refused set also removes the old value,
@@ -144,7 +146,7 @@ class Serving(Answering):
         if self.hold_waits.concern(group, op):
             waiter = self.hold_waits.take(group, command, size, waiter, retry)
             if waiter is None:
-                return
+                return op == OP_TXN_PREPARE  # That one has its answer.
         if op == OP_CAS and not command[STORE_DATA]:
             # What it finds under the key would be remembered as the result of the store.
             command = in_place_of(command, OP_REFUSE)
@@ -157,14 +159,12 @@ class Serving(Answering):
         ):
             if op == OP_PIECE and self.memory.waits(group, announced_bytes(command, size)):
                 waiter.on_result(STAGING_FULL)
-                return
+                return True
             self.counters.store_no_memory += 1
             if op == OP_FENCED:
-                submit_without_growth(group, command, size, waiter)
-                return
+                return submit_without_growth(group, command, size, waiter)
             if op in (OP_META_GET, OP_META_ARITHMETIC):
-                group.submit(without_growth(command), size, waiter)
-                return
+                return group.submit(without_growth(command), size, waiter)
             if op in (OP_SET, OP_META_SET):
                 command = in_place_of(command, OP_DELETE)
                 waiter = OutOfMemory(waiter)
@@ -172,11 +172,11 @@ class Serving(Answering):
                 command = in_place_of(command, OP_REFUSE)
             else:
                 waiter.on_result(OUT_OF_MEMORY)
-                return
+                return True
             size = len(command[KEY])
         elif OP_LOCK_ACQUIRE <= op <= OP_LOCK_RELEASE:
             waiter = Waking(self.lock_waits, group.group_id, command[KEY], waiter)
-        group.submit(command, size, waiter)
+        return group.submit(command, size, waiter)
 
     def times(self, group_id: int) -> tuple[int, int]:
         """Cluster time and wall time, in milliseconds, as this node may show them of an item.

@@ -30,8 +30,17 @@ class NodeSessions:
         """Likewise."""
 
     def number(self, write: Write) -> bool:
-        """Give a write of ours its sequence. False: its group's session is not open, see `wait`."""
+        """Give a write of ours its sequence, unless it has one. False: its group's session is not
+        open, see `wait`.
+
+        One that was never executed under a session that has expired gets another sequence: sent
+        with the old one it would be refused, while a later write of its connection behind it, with
+        a new one, would be executed.
+        """
         session = self._open.get(write.group_id)
+        numbered = write.session
+        if numbered is not None and (write.uncertain or numbered is session):
+            return True
         if session is None:
             return False
         write.session = session

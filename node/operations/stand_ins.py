@@ -67,17 +67,18 @@ class OutOfMemory:
         self.waiter.on_lost()
 
 
-def submit_without_growth(group: ReplicaGroup, command: Command, size: int, waiter: Any) -> None:
+def submit_without_growth(group: ReplicaGroup, command: Command, size: int, waiter: Any) -> bool:
     """There is no memory for an OP_FENCED: propose in its place what `Serving.submit` proposes for
-    its inner command. The fence counts all the same: who holds it no more deletes nothing.
+    its inner command. The fence counts all the same: who holds it no more deletes nothing. False:
+    it was refused.
     """
     inner = unfenced(command)
     if inner[OP] in (OP_META_GET, OP_META_ARITHMETIC):
-        group.submit(refenced(command, without_growth(inner)), size, waiter)
-    elif inner[OP] in (OP_SET, OP_META_SET):
+        return group.submit(refenced(command, without_growth(inner)), size, waiter)
+    if inner[OP] in (OP_SET, OP_META_SET):
         delete = refenced(command, in_place_of(inner, OP_DELETE))
-        group.submit(delete, len(command[KEY]), OutOfMemory(waiter))
-    elif command[SESSION] >= CLIENT_SESSION_MIN:
-        group.submit(in_place_of(command, OP_REFUSE), len(command[KEY]), waiter)
-    else:
-        waiter.on_result(OUT_OF_MEMORY)
+        return group.submit(delete, len(command[KEY]), OutOfMemory(waiter))
+    if command[SESSION] >= CLIENT_SESSION_MIN:
+        return group.submit(in_place_of(command, OP_REFUSE), len(command[KEY]), waiter)
+    waiter.on_result(OUT_OF_MEMORY)
+    return True

@@ -80,6 +80,17 @@ FORWARD_GETS: Final = 39
 """(kind, request_id, (group_id, key, group_id, key, ...)): gets of one key each, of shards that the
 receiver leads as far as the sender knows. GETS_MAX at most; to nodes of form 3 or more only."""
 
+FORWARD_WRITES: Final = 57
+"""(kind, ((request_id, group_id, size, retry, command), ...)): FORWARD_WRITE many times, in the
+order in which they are to stand in their logs. What the leader does not take, it takes nothing of
+the same group behind. WRITES_MAX at most; to nodes of form 5 or more only."""
+
+WRITES_MAX: Final = 512
+"""Writes in one FORWARD_WRITES."""
+
+WRITES_FORM: Final = 5
+"""A node of this form understands FORWARD_WRITES."""
+
 FORWARD_FOUND: Final = 56
 """(kind, request_id, items): the answers to the gets of a FORWARD_GETS, in their order: a packed
 item, None for a miss, UNANSWERED, or NOT_LED. If there are fewer the rest is unanswered, too."""

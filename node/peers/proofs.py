@@ -29,10 +29,11 @@ from quorumcache.node.peers.codec import Hello, Items, encode_items, pack_item
 from quorumcache.node.peers.items import PROOF
 from quorumcache.ring.secret import PEER, Secret
 
-OWN_FORM: Final = 4
+OWN_FORM: Final = 5
 """2: the directory, proofs, and maps of form 2. 3: bundles of entries (`bundles.py`) and of gets.
-4: heartbeats of many groups as one item (`beats.py`). The next form of the map has to be a later
-one: a node of form 4 reads maps of form 2."""
+4: heartbeats of many groups as one item (`beats.py`). 5: writes of many clients as one
+(`write_bundles.py`). The next form of the map has to be a later one: a node of form 5 reads maps of
+form 2."""
 
 PROOF_FORM: Final = 2
 """Who is of this form begins with a proof, and waits for one."""

@@ -219,18 +219,20 @@ class ReplicaGroup(EvictingGroup):
 
     # -- writes ------------------------------------------------------------------------
 
-    def submit(self, command: Command, size: int, waiter: Waiter) -> None:
-        """Queue a command for this turn's entry. `size`: bytes of its key and value.
+    def submit(self, command: Command, size: int, waiter: Waiter) -> bool:
+        """Queue a command for this turn's entry. `size`: bytes of its key and value. False: it was
+        refused.
 
         Order of submission is the order in the log.
         """
         if self._inflight_bytes > INFLIGHT_BYTES_MAX:
             waiter.on_refused("too many writes in flight for this shard; retry more slowly")
-            return
+            return False
         self._inflight_bytes += size + COMMAND_OVERHEAD_BYTES
         self.queue.append((command, waiter, size + COMMAND_OVERHEAD_BYTES))
         if not self.dirty:
             self.host.mark_dirty(self)
+        return True
 
     def propose_pending(self) -> int:
         """Turn the queued commands into entries, and the queued reads into one read round.

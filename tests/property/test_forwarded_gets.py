@@ -175,12 +175,12 @@ class World(ToyCluster):
 
     def turn(self) -> None:
         """A node's turn ends."""
-        self.nodes[self.random.choice(NODES)].coordinator.bundles.send()
+        self.nodes[self.random.choice(NODES)].coordinator.before_flush()
 
     def propose(self) -> None:
         super().propose()
         for node in self.nodes.values():
-            node.coordinator.bundles.send()
+            node.coordinator.before_flush()
 
     def spoil(self) -> None:
         """An answer on its way is lost, cut, repeated, later than the next, or tells less."""

@@ -12,6 +12,7 @@ import pytest
 
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.forwarded_writes import take_writes
 from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.items import (
@@ -19,7 +20,9 @@ from quorumcache.node.peers.items import (
     FORWARD_REFUSED,
     FORWARD_RESULT,
     FORWARD_WRITE,
+    FORWARD_WRITES,
 )
+from quorumcache.node.peers.proofs import OWN_FORM
 from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET
 from quorumcache.node.store.results import NUMBER
@@ -32,7 +35,7 @@ GROUP = 5
 WALKS = 300
 STEPS = 150
 TIMEOUT_MS = 3_000
-WRITES = (FORWARD_WRITE, FORWARD_RESULT, FORWARD_REFUSED, FORWARD_LOST)
+WRITES = (FORWARD_WRITE, FORWARD_WRITES, FORWARD_RESULT, FORWARD_REFUSED, FORWARD_LOST)
 """Whatever else a node sends, questions about leaders, gets no answer here."""
 
 
@@ -56,8 +59,9 @@ class Replica:
         self.leader_id = 0
         self.proposed: list[tuple[tuple[Any, ...], Any]] = []
 
-    def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> None:
+    def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> bool:
         self.proposed.append((command, waiter))
+        return True
 
     def has_lease(self) -> bool:
         return False
@@ -90,6 +94,9 @@ class Wire:
 
     def is_up(self, node_id: int) -> bool:
         return True
+
+    def form_of(self, node_id: int) -> int:
+        return OWN_FORM
 
 
 class Walk:
@@ -158,6 +165,8 @@ class Walk:
         self.coordinator.write(GROUP, OP_INCR, b"k", (1,), 2, self.outcomes.append)
 
     def deliver(self) -> None:
+        if self.random.random() < 0.6:
+            self.coordinator.before_flush()
         if not self.messages:
             return
         any_first = self.random.random() < self.disorder
@@ -165,6 +174,8 @@ class Walk:
         sender, to, item = self.messages.pop(place)
         if to == HERE:
             self.coordinator.on_forward(sender, item)
+        elif item[0] == FORWARD_WRITES:
+            take_writes(self.serving[to], sender, item)
         else:
             self.serving[to].forwarded_write(sender, item)
 
@@ -224,6 +235,7 @@ class Walk:
         for _ in range(STEPS):
             self.random.choice(events)()
         for _ in range(3 * TIMEOUT_MS // 1_100):
+            self.coordinator.before_flush()
             while self.messages:
                 self.deliver()
                 self.commit()
@@ -280,6 +292,7 @@ def test_every_attempt_to_open_a_session_has_its_own_id() -> None:
     walk.messages.clear()
     walk.coordinator.peer_down(walk.leader)
     walk.coordinator.sweep()
+    walk.coordinator.before_flush()
     (again,) = walk.messages
     sessions = tuple([state.session for state in walk.store.sessions.records()])
     walk._apply([(0, 0, 0, OP_SESSION_EXPIRE, b"", sessions, 0)])

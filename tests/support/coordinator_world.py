@@ -11,6 +11,7 @@ from quorumcache.node.peers.items import (
     FORWARD_RESULT,
     FORWARD_WRITE,
 )
+from quorumcache.node.peers.proofs import OWN_FORM
 from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.store.commands import OP_SESSION_OPEN, OP_SET
 from quorumcache.node.store.results import OK
@@ -49,6 +50,8 @@ class ScriptedGroup:
         self.submitted: list[tuple[Any, ...]] = []
         self.waiters: list[Any] = []
         self.reading: list[Any] = []
+        self.refuses = ""
+        """Why it takes nothing."""
         self.clock = clock
 
     def has_lease(self) -> bool:
@@ -57,9 +60,13 @@ class ScriptedGroup:
     def now_ms(self) -> int:
         return self.clock.wall_ms()
 
-    def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> None:
+    def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> bool:
+        if self.refuses:
+            waiter.on_refused(self.refuses)
+            return False
         self.submitted.append(command)
         self.waiters.append(waiter)
+        return True
 
     def when_readable(self, waiter: Any) -> None:
         self.reading.append(waiter)
@@ -103,7 +110,9 @@ class World:
         self.may_use_new_ops = True
         self.replicas: tuple[int, ...] = ()
         """Of each group, by the map."""
-        self.sent: list[tuple[int, tuple[Any, ...]]] = []
+        self._sent: list[tuple[int, tuple[Any, ...]]] = []
+        self.forms: dict[int, int] = {}
+        """Of nodes that are not of the newest form."""
         self.is_left_behind = False
         """Something was sent, and nobody had it flushed."""
         self.up = {THERE, ELSEWHERE}
@@ -124,13 +133,22 @@ class World:
             timeout_ms=5000,
         )
 
+    @property
+    def sent(self) -> list[tuple[int, tuple[Any, ...]]]:
+        """What this turn's end, and earlier ones, sent to other nodes."""
+        self.coordinator.before_flush()
+        return self._sent
+
+    def form_of(self, node_id: int) -> int:
+        return self.forms.get(node_id, OWN_FORM)
+
     def flush_soon(self) -> None:
         self.is_left_behind = False
 
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         if node_id not in self.up:
             return False
-        self.sent.append((node_id, item))
+        self._sent.append((node_id, item))
         self.is_left_behind = True
         return True
 
@@ -155,7 +173,7 @@ class World:
 
     def take(self) -> tuple[int, tuple[Any, ...]]:
         (only,) = self.sent
-        self.sent.clear()
+        self._sent.clear()
         return only
 
     def open_session_here(self) -> None:

@@ -91,6 +91,7 @@ class ScriptedCoordinator:
         self.sessions = SimpleNamespace(new_id=lambda: 77)
         self.ways = ScriptedWays()
         self.bundles = self.ways.bundles
+        self.forwards = SimpleNamespace(is_gathered=lambda write: False)
         self._writes: dict[Any, Started] = {}
         """By the write that its request has made."""
         self.now_ms = 1_000_000

@@ -21,11 +21,12 @@ from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.forwarded_writes import take_writes
 from quorumcache.node.operations.found_items import answer_gets
 from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.codec import pack_item
-from quorumcache.node.peers.items import FORWARD_FOUND, FORWARD_GETS
+from quorumcache.node.peers.items import FORWARD_FOUND, FORWARD_GETS, FORWARD_WRITES
 from quorumcache.node.peers.proofs import OWN_FORM
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.memory_room import MemoryRoom
@@ -113,6 +114,11 @@ class ToyNode:
             timeout_ms=TIMEOUT_MS,
         )
 
+    def end_turn(self) -> None:
+        """Propose what was submitted here, and let go what was gathered for others."""
+        self.group.propose_pending()
+        self.coordinator.before_flush()
+
     def mark_dirty(self, group: ReplicaGroup) -> None:
         """The schedule proposes when it likes."""
 
@@ -140,6 +146,8 @@ class ToyNode:
         """As `Inbox` does."""
         if item[0] == FORWARD_GETS:
             answer_gets(self.coordinator.serving, source, item)
+        elif item[0] == FORWARD_WRITES:
+            take_writes(self.coordinator.serving, source, item)
         elif item[0] == FORWARD_FOUND:
             self.coordinator.bundles.answered(source, item)
         else:
@@ -214,9 +222,9 @@ class ToyCluster:
         self.nodes[target].take(source, item)
 
     def propose(self) -> None:
-        """The leaders' turns end."""
+        """All turns end."""
         for node in self.nodes.values():
-            node.group.propose_pending()
+            node.end_turn()
 
     def commit(self) -> None:
         """The log grows by one entry; the leader, and perhaps others, apply it."""
@@ -311,6 +319,7 @@ class ToyCluster:
                 self.commit()
             self._exchange(node, leader)
             self.begin(node)
+            self.nodes[node].end_turn()
             self._exchange(node, leader)
             self.propose()
 
@@ -349,6 +358,8 @@ class ToyCluster:
         for node in self.nodes.values():
             node.follow(self.term, self.leader)
         for _ in range(400):
+            for node in self.nodes.values():
+                node.end_turn()
             while any(self.queues.values()):
                 self.deliver()
             self.propose()

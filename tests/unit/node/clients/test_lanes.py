@@ -6,12 +6,23 @@ from random import Random
 from quorumcache.node.clients.lanes import Lane
 
 
+class Leading(Lane):
+    """A lane whose writes may follow each other, or may not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.follows = False
+
+    def may_follow(self) -> bool:
+        return self.follows
+
+
 class Trace:
     """A lane driven by hand: what has started, in order, and what is under way."""
 
-    def __init__(self) -> None:
-        self.lane = Lane()
-        self.leads = False
+    def __init__(self, follows: bool = False) -> None:
+        self.lane = Leading()
+        self.lane.follows = follows
         self.started: list[int] = []
         self.running: dict[int, bool] = {}
 
@@ -20,14 +31,14 @@ class Trace:
             self.started.append(number)
             self.running[number] = is_write
 
-        if self.lane.may_start(is_write, self.leads):
+        if self.lane.may_start(is_write):
             self.lane.started(is_write)
             start()
         else:
             self.lane.wait(is_write, start)
 
     def end(self, number: int) -> None:
-        self.lane.ended(self.running.pop(number), self.leads)
+        self.lane.ended(self.running.pop(number))
 
 
 def test_reads_run_together() -> None:
@@ -46,9 +57,8 @@ def test_a_read_waits_for_an_earlier_write() -> None:
     assert trace.started == [1, 2]
 
 
-def test_a_write_waits_for_earlier_reads_even_at_the_leader() -> None:
-    trace = Trace()
-    trace.leads = True
+def test_a_write_waits_for_earlier_reads_also_where_writes_follow() -> None:
+    trace = Trace(follows=True)
     trace.request(1, False)
     trace.request(2, True)
     trace.request(3, False)
@@ -59,16 +69,29 @@ def test_a_write_waits_for_earlier_reads_even_at_the_leader() -> None:
     assert trace.started == [1, 2, 3]
 
 
-def test_writes_follow_each_other_at_once_only_at_the_leader() -> None:
+def test_writes_follow_each_other_at_once_only_where_they_may() -> None:
     trace = Trace()
     trace.request(1, True)
     trace.request(2, True)
     assert trace.started == [1]
-    leading = Trace()
-    leading.leads = True
-    leading.request(1, True)
-    leading.request(2, True)
-    assert leading.started == [1, 2]
+    following = Trace(follows=True)
+    following.request(1, True)
+    following.request(2, True)
+    assert following.started == [1, 2]
+
+
+def test_whether_writes_may_follow_is_asked_before_each() -> None:
+    """The first that goes on may be one that is followed, and its bundle full after some more."""
+    trace = Trace()
+    for number in range(6):
+        trace.request(number, True)
+
+    def follows() -> bool:
+        return len(trace.started) < 4
+
+    trace.lane.may_follow = follows  # type: ignore[method-assign]
+    trace.end(0)
+    assert trace.started == [0, 1, 2, 3]
 
 
 def test_nobody_overtakes_what_waits() -> None:
@@ -80,18 +103,18 @@ def test_nobody_overtakes_what_waits() -> None:
 
 
 def test_thousands_of_waiting_requests_that_end_at_once_do_not_recurse() -> None:
-    lane = Lane()
+    lane = Leading()
     lane.started(True)
     count = 5000
     ended = itertools.count()
 
     def start() -> None:
         next(ended)
-        lane.ended(False, False)
+        lane.ended(False)
 
     for _ in range(count):
         lane.wait(False, start)
-    lane.ended(True, False)
+    lane.ended(True)
     assert next(ended) == count
     assert lane.is_idle
 
@@ -100,8 +123,7 @@ def test_random_schedules_keep_the_order() -> None:
     """Whatever ends when: reads never run beside writes, and starts come in request order."""
     random = Random(7)
     for _ in range(300):
-        trace = Trace()
-        trace.leads = random.random() < 0.5
+        trace = Trace(follows=random.random() < 0.5)
         next_number = 0
         while next_number < 40 or trace.running:
             if next_number < 40 and random.random() < 0.6:
@@ -111,7 +133,7 @@ def test_random_schedules_keep_the_order() -> None:
                 trace.end(random.choice(sorted(trace.running)))
             kinds = set(trace.running.values())
             assert len(kinds) <= 1, "reads and writes at the same time"
-            if not trace.leads:
+            if not trace.lane.follows:
                 assert sum(trace.running.values()) <= 1, "two writes at the same time"
         assert trace.started == list(range(40))
         assert trace.lane.is_idle

@@ -150,7 +150,7 @@ def test_an_outcome_gives_time_to_what_waits_only_if_it_is_an_answer(op: int, ou
 
 
 def test_only_the_newest_operation_is_followed() -> None:
-    lane = GroupLane(1)
+    lane = GroupLane(FakeServer(), 1)
     older: Any = object()
     newer: Any = object()
     lane.last_write = newer

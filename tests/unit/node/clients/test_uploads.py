@@ -89,7 +89,7 @@ class World:
         return None if noreply else Slot()
 
     def lane_of(self, group_id: int) -> GroupLane:
-        return GroupLane(group_id)
+        return GroupLane(cast(Any, None), group_id)
 
     def begin(self, lane: GroupLane, is_write: bool, start: Any) -> None:
         start(0)
@@ -119,7 +119,7 @@ class World:
 
     def store(self, upload: Upload) -> None:
         pending = PendingWrite(
-            *(cast(Any, self), Slot(), GroupLane(1), self.request.op, b"k"),
+            *(cast(Any, self), Slot(), GroupLane(cast(Any, None), 1), self.request.op, b"k"),
             *((self.request.data, 0), 1, None, self.identity),
         )
         upload.when_settled(lambda: LargeWrite(upload, pending).start(0))

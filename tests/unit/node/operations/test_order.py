@@ -11,13 +11,17 @@ from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_READ,
     FORWARD_RESULT,
+    FORWARD_WRITES,
+    WRITES_FORM,
 )
 from quorumcache.node.store.results import DELETED, OUT_OF_MEMORY, STORED
 from tests.support.coordinator_world import ELSEWHERE, GROUP, HERE, THERE, World
 
 
-def test_writes_of_one_connection_are_repeated_in_their_order() -> None:
-    """Two pipelined writes lost together: the second is not repeated before the first is done."""
+@pytest.mark.parametrize("together", [True, False])
+def test_writes_of_one_connection_are_repeated_in_their_order(together: bool) -> None:
+    """Two pipelined writes lost together: the second is not repeated before the first is done, or
+    in one item with it."""
     world = World()
     world.lead(HERE)
     first = world.set()
@@ -29,13 +33,22 @@ def test_writes_of_one_connection_are_repeated_in_their_order() -> None:
     world.group.leader_id = 0
     for waiter in waiters:
         waiter.on_lost()
+    if not together:
+        world.forms[THERE] = WRITES_FORM - 1
     world.lead(THERE)
-    _, item = world.take()
-    assert item[5][1] == first.sequence
-    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], STORED))
-    _, item = world.take()
-    assert item[5][1] == second.sequence
-    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], DELETED))
+    sequences = []
+    if together:
+        _, (kind, writes) = world.take()
+        assert kind == FORWARD_WRITES
+        sequences = [write[4][1] for write in writes]
+        for write, result in zip(writes, (STORED, DELETED), strict=True):
+            world.coordinator.on_forward(THERE, (FORWARD_RESULT, write[0], result))
+    else:
+        for result in (STORED, DELETED):
+            _, item = world.take()
+            sequences.append(item[5][1])
+            world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], result))
+    assert sequences == [first.sequence, second.sequence]
     assert world.outcomes == [STORED, DELETED]
 
 
@@ -234,8 +247,7 @@ class Step(Ordered):
         assert self.after is None, "it would wait again for what has ended"
         self.finished = True
         self.ended.append(self.number)
-        followers, self.then = self.then, None
-        self.turns.take(followers or [])
+        self.turns.end(self)
 
 
 def test_followers_go_on_in_their_order_also_those_of_followers() -> None:
@@ -251,7 +263,6 @@ def test_followers_go_on_in_their_order_also_those_of_followers() -> None:
 def test_an_error_in_one_does_not_stop_the_turns_for_ever() -> None:
     turns, ended = Turns(), []
     broken = Step(turns, 0, ended)
-    broken.after = broken
     broken.turns = None  # type: ignore[assignment]
     with pytest.raises(AttributeError):
         turns.take([broken])
