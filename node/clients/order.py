@@ -45,14 +45,16 @@ class GroupLane(Lane):
         )
 
     def ended_write(self, write: Write | None) -> None:
-        """A write has its outcome: nothing follows it any more."""
+        """A write has its outcome: what came before it is followed, if that goes on."""
         if write is not None and self.last_write is write:
-            self.last_write = None
+            before = write.unfinished_before()
+            self.last_write = before if isinstance(before, Write) else None
 
     def ended_read(self, read: Read | None) -> None:
-        """A read has its outcome: nothing follows it any more."""
+        """Likewise, a read."""
         if read is not None and self.last_read is read:
-            self.last_read = None
+            before = read.unfinished_before()
+            self.last_read = before if isinstance(before, Read) else None
 
 
 class RequestOrder:

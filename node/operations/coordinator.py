@@ -226,9 +226,12 @@ class Coordinator(OperationOwner):
         if isinstance(operation, Write):
             if operation.op >= FIRST_NEW_OP and self.new_ops.stops(operation):
                 return
-            before = operation.after
-            if before is not None and operation.must_wait(self._stays_ahead(before, is_local)):
-                return
+            if operation.after is not None:
+                before = operation.after = operation.unfinished_before()
+                if before is not None and operation.must_wait(
+                    before, self._stays_ahead(before, is_local)
+                ):
+                    return
             if operation.identity is None and not self.sessions.number(operation):
                 self._wait_for_session(operation)
                 return

@@ -206,21 +206,15 @@ class Write(Proposal):
             return (session.id, self.sequence, floor, self.op, self.key, args[0], args[1])
         return (session.id, self.sequence, session.floor(), self.op, self.key, *args)
 
-    def must_wait(self, stays_ahead: bool) -> bool:
+    def must_wait(self, before: Ordered, stays_ahead: bool) -> bool:
         """May it not be sent yet, since an earlier write of the connection has not ended?
         `stays_ahead`: that one takes effect first all the same. If not this one is routed later.
         """
-        before = self.after
-        if before is None:
-            return False
-        if before.finished:
-            self.after = None
-        elif not stays_ahead:
+        if not stays_ahead:
             self.wait_for(before)
-            return True
         elif isinstance(before, Write):
             before.is_followed = True
-        return False
+        return not stays_ahead
 
     def is_submitted_here(self) -> bool:
         return self.in_flight and self.target == 0
@@ -257,7 +251,8 @@ class Write(Proposal):
         session = self.session
         if session is not None:
             session.end(self.sequence)
-        self.after = None
+        if self.after is not None:
+            self.after = self.unfinished_before()
         owner = self.owner
         owner.took(self, owner.timings.write_seconds)
         self.done(outcome)
@@ -390,7 +385,7 @@ class Read(Operation):
         if self.after is not None:
             if is_answer and self._is_out_of_order():
                 return
-            self.after = None
+            self.after = self.unfinished_before()
         if not is_answer:
             self.is_unordered = True
         self.finished = True
@@ -412,18 +407,15 @@ class Read(Operation):
         way. The client would see time run backwards: the answer is dropped, and this read is made
         again, once the earlier one has ended.
         """
-        before = self.after
-        if before is None:
+        before, unfinished = self.after, self.unfinished_before()
+        if before is None or (unfinished is None and self._was_sent_behind(before)):
             return False
-        if before.finished and not before.is_unsettled:
-            if self._was_sent_behind(before):
-                return False
-            self.after = None
-            self.found = []
-            self.owner.route(self)
-            return True
         self.found = []
-        self.wait_for(before)
+        self.after = unfinished
+        if unfinished is None:
+            self.owner.route(self)
+        else:
+            self.wait_for(unfinished)
         return True
 
     def _was_sent_behind(self, before: Ordered) -> bool:

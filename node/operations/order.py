@@ -17,8 +17,9 @@ The rules:
    repeated, has seen a newer state (`Read._is_out_of_order`). So it is while the earlier one, which
    has found a large item, may still miss its value (`read_values.settle`).
 
-Whichever waits is routed again once the earlier operation has ended; a write also when the earlier
-one is sent again, behind which it may go then.
+An operation that fails leaves its place to the one before it, if that goes on: whoever follows it
+follows that one. Whichever waits is routed again once the earlier operation has ended; a write also
+when the earlier one is sent again, behind which it may go then.
 """
 
 from __future__ import annotations
@@ -40,6 +41,15 @@ class Ordered:
         """The earlier operation; None once that has no say any more."""
         self.then: list[Ordered] | None = None
         """Later operations that wait for this one to end."""
+
+    def unfinished_before(self) -> Ordered | None:
+        """The newest earlier operation that has not ended. The one just before may have failed
+        while one before that goes on.
+        """
+        before = self.after
+        while before is not None and before.finished and not before.is_unsettled:
+            before = before.after
+        return before
 
     def wait_for(self, before: Ordered) -> None:
         """Be routed once `before` has ended."""
@@ -74,8 +84,9 @@ class Turns:
         """What follows this one goes on."""
         followers, before.then = before.then, None
         if followers:
+            earlier = before.unfinished_before()
             for follower in followers:
-                follower.after = None
+                follower.after = earlier
             self.take(followers)
 
     def follow(self, before: Ordered) -> None:

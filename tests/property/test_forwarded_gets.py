@@ -275,7 +275,7 @@ def test_each_get_is_answered_in_its_place_and_never_from_the_past(first: int) -
 def test_the_schedules_reach_what_they_are_for() -> None:
     """Gets are answered together, and fall back; few requests fail."""
     answers = failures = fallen = together = 0
-    for seed in range(40):
+    for seed in range(60):
         world = World(seed)
         world.play()
         answers += sum(asker.answers for asker in world.askers)

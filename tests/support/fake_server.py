@@ -56,6 +56,9 @@ class Started:
         self.parked = False
         self.unparked = 0
 
+    def unfinished_before(self) -> None:
+        """Operations end in their order here."""
+
     def answered(self, outcome: Any) -> None:
         """As `Read` does: the answer is dropped while there is no room."""
         if self.room.has_room():

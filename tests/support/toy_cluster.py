@@ -30,7 +30,7 @@ from quorumcache.node.peers.items import FORWARD_FOUND, FORWARD_GETS, FORWARD_WR
 from quorumcache.node.peers.proofs import OWN_FORM
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.memory_room import MemoryRoom
-from quorumcache.node.state_machine import ITEM_BYTES_MAX, encode_batch
+from quorumcache.node.state_machine import ITEM_BYTES_MAX, Command, encode_batch
 from quorumcache.node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
@@ -80,6 +80,18 @@ class ToyLog:
         self.reads.append((context, self.cluster.committed))
 
 
+class ToyGroup(ReplicaGroup):
+    """One that may have no room for a command."""
+
+    cluster: ToyCluster
+
+    def submit(self, command: Command, size: int, waiter: Any) -> bool:
+        if self.cluster.busy and self.cluster.random.random() < self.cluster.busy:
+            waiter.on_refused("too many writes in flight")
+            return False
+        return super().submit(command, size, waiter)
+
+
 class ToyNode:
     """A node: what the coordinator takes for its host and its peer network."""
 
@@ -93,10 +105,13 @@ class ToyNode:
         self.bytes_used = 0
         self.disk_trouble = ""
         self.held_why = ""
+        self.may_use_new_ops = True
+        self.evicts = False
         self.log = ToyLog(cluster, node_id)
         log: Any = self.log
         host: Any = self
-        self.group = ReplicaGroup(GROUP, log, ShardStore(), host, SnapshotMeta(0, 0, VOTERS))
+        self.group = ToyGroup(GROUP, log, ShardStore(), host, SnapshotMeta(0, 0, VOTERS))
+        self.group.cluster = cluster
         self.groups = {GROUP: self.group}
         peers: Any = self
         self.coordinator = Coordinator(
@@ -194,6 +209,8 @@ class ToyCluster:
         self.nodes = {node_id: ToyNode(self, node_id) for node_id in NODES}
         self.outcomes: list[Any] = []
         self.started = 0
+        self.busy = 0.0
+        """How likely a leader has no room for a command."""
         self.entries.append(
             Entry(1, 0, int(EntryKind.NORMAL), encode_batch(1000, [_set(KEY, b"0")]))
         )
@@ -366,12 +383,16 @@ class ToyCluster:
             self.committed = len(self.entries)
             for node in self.nodes.values():
                 node.apply(self.committed)
-            if len(self.outcomes) == self.started and not any(self.queues.values()):
+            if not self.unfinished() and not any(self.queues.values()):
                 return
             self.clock.ns += 50_000_000
             for node in self.nodes.values():
                 node.coordinator.sweep()
-        raise AssertionError(f"{self.started} begun, {len(self.outcomes)} ended")
+        raise AssertionError(f"{self.unfinished()} did not end")
+
+    def unfinished(self) -> int:
+        """Operations that have no outcome."""
+        return self.started - len(self.outcomes)
 
     # -- what must hold --------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The order of the requests of one connection: which run together, and which follows which."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,6 +61,17 @@ def test_writes_follow_each_other_at_once_only_where_this_node_leads() -> None:
     leader.send(set_line(b"k") + set_line(b"k"))
     first, second = leader.coordinator.started
     assert second.after is first
+
+
+def test_writes_follow_each_other_until_the_newest_has_left_for_its_leader() -> None:
+    client = Client()
+    gathered: list[Any] = []
+    client.coordinator.forwards = SimpleNamespace(is_gathered=lambda write: write in gathered)
+    client.send(set_line(b"k"))
+    lane = next(iter(client.connection.conversation.order.lanes.values()))
+    gathered.append(lane.last_write)
+    client.send(set_line(b"k") + set_line(b"k"))
+    assert len(client.coordinator.started) == 2, "the second is gathered nowhere"
 
 
 def test_a_gat_stands_in_the_order_of_writes() -> None:
@@ -151,8 +163,8 @@ def test_an_outcome_gives_time_to_what_waits_only_if_it_is_an_answer(op: int, ou
 
 def test_only_the_newest_operation_is_followed() -> None:
     lane = GroupLane(FakeServer(), 1)
-    older: Any = object()
-    newer: Any = object()
+    older: Any = SimpleNamespace(unfinished_before=lambda: None)
+    newer: Any = SimpleNamespace(unfinished_before=lambda: None)
     lane.last_write = newer
     lane.ended_write(older)
     lane.ended_write(None)

@@ -105,7 +105,7 @@ class World:
     ) -> Any:
         assert (group_id, key) == (1, b"k")
         self.writes.append((op, args, done, more[1] if len(more) > 1 else None))
-        return SimpleNamespace(finished=False)
+        return SimpleNamespace(finished=False, unfinished_before=lambda: None)
 
     # What the test does.
 

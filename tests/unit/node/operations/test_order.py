@@ -52,6 +52,42 @@ def test_writes_of_one_connection_are_repeated_in_their_order(together: bool) ->
     assert world.outcomes == [STORED, DELETED]
 
 
+def test_a_write_behind_one_that_failed_follows_the_one_before_that() -> None:
+    """Which goes on: its time was longer, or it is sent again under another session."""
+    world = World()
+    world.lead(THERE)
+    first = world.set()
+    world.open_session_at(THERE)
+    _, item = world.take()
+    second = world.set(after=first)
+    third = world.set(after=second)
+    second.expire()
+    assert isinstance(world.outcomes.pop(), Failure)
+    fourth = world.set(after=second)
+    assert world.sent == [], "the first one has not ended"
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], STORED))
+    _, (_, writes) = world.take()
+    assert [write[4][1] for write in writes] == [third.sequence, fourth.sequence]
+
+
+def test_a_read_behind_one_that_failed_follows_the_one_before_that() -> None:
+    world = World()
+    world.lead(THERE)
+    first = world.read()
+    second = world.read(after=first)
+    world.read(after=second)
+    items = [item for _, item in world.sent]
+    world._sent.clear()
+    second.expire()
+    assert isinstance(world.outcomes.pop(), Failure)
+    answer(world, THERE, items[2], b"too early")
+    assert world.outcomes == []
+    answer(world, THERE, items[0], b"old")
+    assert world.outcomes == [[b"old"]]
+    answer(world, THERE, world.take()[1], b"new")
+    assert world.outcomes == [[b"old"], [b"new"]]
+
+
 def test_a_long_chain_of_writes_ends_without_recursion() -> None:
     world = World()
     world.lead(THERE)
