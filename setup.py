@@ -100,9 +100,9 @@ HOT = """
     consensus/log consensus/progress consensus/runs
     consensus/raft/commit consensus/raft/core consensus/raft/heartbeats consensus/raft/proposals
     consensus/raft/replication consensus/raft/state consensus/raft/wire
-    operations/coordinator operations/deadlines operations/forwarded operations/forwards
-    operations/leaders operations/numbering operations/operation operations/serving
-    operations/sessions
+    operations/coordinator operations/deadlines operations/forwarded operations/forwarded_writes
+    operations/forwards operations/leaders operations/numbering operations/operation
+    operations/order operations/serving operations/sessions operations/write_bundles
     peers/beats peers/codec peers/consensus_items peers/consensus_transport peers/items peers/link
     peers/network peers/peer
     protocol/parser protocol/responses protocol/storage_lines

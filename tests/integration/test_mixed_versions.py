@@ -28,7 +28,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpack_sources(tmp_path_factory.mktemp("old"))
 
 
-@pytest.fixture(scope="session", params=[2, 3])
+@pytest.fixture(scope="session", params=[2, 3, 4])
 def recent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sources of forms that read the map as it is today."""
     return unpack_sources(tmp_path_factory.mktemp("old"), request.param)

@@ -1,4 +1,4 @@
-"""The code of the last nodes that knew no later form than 1, 2 or 3 (`tests/fixtures`)."""
+"""The code of the last nodes that knew no later form than 1, 2, 3 or 4 (`tests/fixtures`)."""
 
 from __future__ import annotations
 

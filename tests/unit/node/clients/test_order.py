@@ -9,6 +9,7 @@ from quorumcache.node.clients.order import GroupLane, RequestOrder
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.store.commands import OP_GAT, OP_SET
 from quorumcache.node.store.results import ITEM, STORED
+from tests.support.coordinator_world import World
 from tests.support.fake_server import Client, FakeServer, item, set_line, value_lines
 
 
@@ -177,6 +178,18 @@ def test_only_the_newest_operation_is_followed() -> None:
     assert lane.last_read is newer
     lane.ended_read(newer)
     assert lane.last_read is None
+
+
+def test_a_lane_goes_back_to_what_goes_on_when_its_newest_operation_fails() -> None:
+    lane = GroupLane(FakeServer(), 1)
+    world = World()
+    writes, reads = [world.set()], [world.read()]
+    writes.append(world.set(after=writes[0]))
+    reads.append(world.read(after=reads[0]))
+    lane.last_write, lane.last_read = writes[1], reads[1]
+    lane.ended_write(writes[1])
+    lane.ended_read(reads[1])
+    assert (lane.last_write, lane.last_read) == (writes[0], reads[0])
 
 
 def test_what_follows_gets_without_a_lane_waits_in_its_lane_for_the_last_of_them() -> None:

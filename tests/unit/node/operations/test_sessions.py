@@ -32,6 +32,7 @@ from quorumcache.node.store.results import (
     STORED,
 )
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
+from quorumcache.node.store.store import ShardStore
 from tests.support.coordinator_world import DATA, GROUP, HERE, THERE, World
 from tests.support.item_tables import item_of, items_of
 
@@ -301,3 +302,29 @@ def test_why_a_session_is_not_opened_is_told_to_the_writes_that_wait_for_it() ->
         True,
         True,
     ]
+
+
+def test_a_write_that_was_never_executed_leaves_a_session_that_is_gone() -> None:
+    """With its old number it would be refused by the log, and one behind it, which has a new
+    number, executed.
+    """
+    world = World()
+    world.lead(HERE)
+    world.set()
+    world.open_session_here()
+    world.group.commit()
+    world.group.refuses = "no room"
+    first = world.set(b"a")
+    world.group.refuses = ""
+    old, world.group.machine = first.session, ShardStore()
+    world.set(b"b")
+    world.group.commit()
+    world.open_session_here()
+    world.group.commit()
+    assert world.outcomes == [STORED, STORED]
+    second = world.set(b"c", after=first)
+    world.pass_ms(50)
+    assert first.session is second.session is not old
+    assert [command[4] for command in world.group.submitted] == [b"a", b"c"]
+    world.group.commit()
+    assert world.outcomes == [STORED] * 4

@@ -140,6 +140,16 @@ def test_commands_in_flight_are_bounded_and_the_bound_is_given_back() -> None:
     assert world.group._inflight_bytes == 10 + COMMAND_OVERHEAD_BYTES
 
 
+def test_a_group_says_whether_it_took_a_command() -> None:
+    """Behind one that it did not take nothing of the same client may be submitted."""
+    world = World()
+    taken = [
+        world.group.submit((0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 0), size, Hears())
+        for size in (INFLIGHT_BYTES_MAX, 10)
+    ]
+    assert taken == [True, False]
+
+
 def test_a_lost_leadership_is_heard_once_by_everybody_who_waits() -> None:
     world = World()
     proposed = world.submit()
