@@ -82,6 +82,7 @@ def test_a_read_behind_one_that_failed_follows_the_one_before_that() -> None:
     assert isinstance(world.outcomes.pop(), Failure)
     answer(world, THERE, items[2], b"too early")
     assert world.outcomes == []
+    assert world.sent == [], "the first one has not ended"
     answer(world, THERE, items[0], b"old")
     assert world.outcomes == [[b"old"]]
     answer(world, THERE, world.take()[1], b"new")
