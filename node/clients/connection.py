@@ -199,8 +199,7 @@ class MemcachedConnection(asyncio.Protocol):
         """Why the connection has to be closed, or "". 0 = for no such reason. Called every so
         often."""
         transport = self._transport or self._closed
-        conversation = self.conversation
-        replies = self.replies
+        conversation, replies = self.conversation, self.replies
         waiting = 0
         if conversation.watching is not None:
             return ""  # It loses lines instead.
@@ -215,7 +214,8 @@ class MemcachedConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._counters.bytes_read += len(data)
         self.watch.heard = True
-        conversation = self.conversation
+        replies, conversation = self.replies, self.conversation
+        replies.gone_bytes = 0
         if conversation.closing:
             return
         if data[:1] == b"g" and self._may_answer():
@@ -231,7 +231,6 @@ class MemcachedConnection(asyncio.Protocol):
             if not data:
                 self._flush()
                 return
-        replies = self.replies
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
         # slot, a large value that waits for its last pieces has no lane yet, and a client that does
         # not read has none of them. What only has a slot is no matter to gets of one key, which see
@@ -279,9 +278,7 @@ class MemcachedConnection(asyncio.Protocol):
     def _answer_gets(self, data: bytes) -> bytes:
         """Answer gets from the start of `data` on, as far as the items alone answer them, and none
         overtakes what is under way. The rest of the data."""
-        counters = self._counters
-        replies = self.replies
-        routes = self._routes
+        counters, replies, routes = self._counters, self.replies, self._routes
         busy = self.conversation.order.busy()
         # Read after the requests' bytes: a lease that holds now held after they were sent.
         now_ns = self._monotonic_ns()
@@ -298,6 +295,7 @@ class MemcachedConnection(asyncio.Protocol):
                 if sent is not None:
                     size, position, lines, keys, misses = sent
                     counters.bytes_written += size
+                    replies.made(size)
             if not lines:
                 now_ms = self._context.go_on(now_ms)
                 if now_ms < 0:
@@ -307,7 +305,7 @@ class MemcachedConnection(asyncio.Protocol):
             counters.get_hits += keys - misses
             counters.get_misses += misses
             counters.lease_reads += lines
-            if position == len(data) or replies.is_paused or replies.is_full:
+            if position == len(data) or replies.is_paused or replies.is_full or replies.is_spent:
                 break
         if replies.out and not replies.slots:
             self._flush()
@@ -361,13 +359,13 @@ class MemcachedConnection(asyncio.Protocol):
             replies.reply(data)
             self._flush()
         else:
+            replies.made(len(data))
             self._counters.bytes_written += len(data)
             self._sender.write(data)
 
     def _execute(self, requests: list[Request]) -> None:
         """Run requests until one has to wait; the rest goes to the backlog."""
-        conversation = self.conversation
-        replies = self.replies
+        conversation, replies = self.conversation, self.replies
         for position, request in enumerate(requests):
             if conversation.is_blocked():
                 self._wait_for_room(requests[position:])
@@ -389,16 +387,16 @@ class MemcachedConnection(asyncio.Protocol):
             self._reading_paused = True
             self._counters.reads_paused += 1
             self._transport.pause_reading()
-        self.replies.schedule_pump()  # There may be room again as soon as `out` is flushed.
+        self.replies.schedule_rest()  # There may be room again as soon as `out` is flushed.
 
     def _pump(self) -> None:
         """Send what is ready, then go on with the backlog as far as there is room."""
-        replies = self.replies
         transport = self._transport
         if transport is None:
             return
-        conversation = self.conversation
+        replies, conversation = self.replies, self.conversation
         order = conversation.order
+        replies.gone_bytes = 0
         if replies.out:
             self._flush()
         if replies.stream is not None:
@@ -408,7 +406,7 @@ class MemcachedConnection(asyncio.Protocol):
                 return
             if not replies.is_paused and replies.pull():
                 self._flush()
-        if conversation.unfinished is not None and not replies.is_paused:
+        if conversation.unfinished is not None and not (replies.is_paused or replies.waits()):
             begin, conversation.unfinished = conversation.unfinished, None
             begin()
         if replies.has_parked:
@@ -422,6 +420,8 @@ class MemcachedConnection(asyncio.Protocol):
             self._execute(requests)
             if replies.out:
                 self._flush()
+        if replies.is_spent and self._reading_paused:
+            replies.schedule_rest()
         if conversation.closing:
             if not replies.slots and not replies.out:
                 self._transport, self._sender, self._closed = None, None, transport

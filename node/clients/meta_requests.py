@@ -13,9 +13,11 @@ from typing import Final
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.meta_args import meta_get_args, meta_get_asks
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import Replies, Slot, ValueStream
-from quorumcache.node.clients.retrievals import Retrieval, end_read
+from quorumcache.node.clients.replies import Replies
+from quorumcache.node.clients.retrievals import end_read
+from quorumcache.node.clients.slots import Slot, ValueStream
 from quorumcache.node.clients.value_streams import fill_with_stream
+from quorumcache.node.clients.windows import Retrieval
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.meta_read import ASKS_HINT, NO_BUMP, Hint, MetaRead
 from quorumcache.node.operations.operation import ReadOutcome, WriteOutcome

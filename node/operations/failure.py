@@ -11,6 +11,8 @@ CONNECTION_LOST: Final = "connection to the leader lost"
 NO_CONNECTION: Final = "no connection to the leader's node"
 HELD_WHY: Final = "the key is held by a transaction"
 RELAY_WITHOUT_ANSWER: Final = "the leader did not answer the relaying node"
+CROWDED: Final = "too many values are queued for the node that asked"
+"""A leader says so of a read. Releases before said it in the same words."""
 
 ROUTINE_REASONS: Final = frozenset(
     (
