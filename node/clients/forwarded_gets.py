@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Final
 
 from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.pumps import REQUEST_BYTES
 from quorumcache.node.clients.quick_gets import settled_hit
 from quorumcache.node.clients.replies import SLOTS_MAX
 from quorumcache.node.clients.slots import Slot
@@ -68,6 +69,7 @@ def forward_plain_gets(
     while position < count and len(slots) < SLOTS_MAX and replies.reply_bytes < bytes_max:
         if replies.is_spent:
             break
+        replies.made(REQUEST_BYTES)
         key = keys[position]
         group_id = context.group_of(key)
         if lanes and group_id in lanes:

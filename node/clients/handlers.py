@@ -250,6 +250,7 @@ def _reply_checked(conversation: Conversation, reply: bytes) -> None:
     """Send the reply to a command that may have been wrong in its words."""
     if reply.startswith((b"ERROR", b"CLIENT_ERROR")):
         conversation.counters.protocol_errors += 1
+    conversation.replies.made(16 * len(reply))  # It is put together anew of many small parts.
     conversation.replies.reply(reply)
 
 

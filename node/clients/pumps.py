@@ -4,10 +4,11 @@ A turn of the node answers many writes at once, of as many clients. A call of th
 them costs as much as what the call does.
 
 What they do then is bounded, too. Replies are copied, and a turn in which many clients are given
-megabytes each would hold up everything else. So all connections together make `TURN_BYTES_MAX` of
-replies in a turn. Then one that has made `FREE_BYTES` of its own since it went on is *spent*, and
-waits. In the next turns those that wait go on in their order, before all others. Whoever asks for
-little never waits.
+megabytes each, or send thousands of requests each, would hold up everything else. So all
+connections together make `TURN_BYTES_MAX` of replies in a turn, and a request counts as some more.
+Then one that has made `FREE_BYTES` of its own since it went on is *spent*, and waits; so does what
+a socket brings by then, unless that is short. In the next turns those that wait go on in their
+order, before all others. Whoever asks for little never waits.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ from typing import Final
 
 TURN_BYTES_MAX: Final = 4 << 20
 """Replies that all connections make in one turn, in about 5 ms. One more of each may exceed it."""
+
+REQUEST_BYTES: Final = 512
+"""As so many bytes of replies counts it to read a request, and as many to begin it: about as long
+as both take."""
+
+READ_BYTES_MIN: Final = 1 << 10
+"""What is read of a socket is begun at once if it is no longer, however much others have made."""
 
 FREE_BYTES: Final = 64 << 10
 """Replies that a connection may make each time it goes on, however much others have made."""

@@ -7,6 +7,7 @@ import pytest
 from quorumcache.node.clients.get_routes import REPLIES_BYTES_MAX
 from quorumcache.node.clients.pumps import TURN_BYTES_MAX, Pumped, Pumps
 from quorumcache.node.clients.replies import WRITE_CHUNK_BYTES
+from quorumcache.node.store.results import STORED
 from tests.support.fake_server import Client, FakeServer, item, set_line
 from tests.support.manual_loop import ManualLoop
 
@@ -250,3 +251,79 @@ def test_what_ends_its_backlog_and_the_turns_share_is_read_again() -> None:
     assert not client.transport.is_reading
     loop.run()
     assert client.transport.is_reading
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"version\r\n",
+        b"mn\r\n",
+        b"nonsense\r\n",
+        b"get none\r\n",
+        b"mg none\r\n",
+        b"stats\r\n",
+        set_line(b"k", noreply=True),
+    ],
+)
+def test_many_requests_of_many_clients_are_begun_in_shares(line: bytes) -> None:
+    """Each is short, and together they would take the loop for seconds."""
+    server = FakeServer()
+    clients = [Client(server=server, high=1 << 40) for _ in range(40)]
+    clients[0].lead_all()
+    clients[0].coordinator.answer = lambda operation: STORED if operation.is_write else None
+    for client in clients:
+        client.greet()
+    lines = 60_000 // len(line)
+    begun = []
+    for client in clients:
+        client.connection.data_received(line * lines)
+        begun.append(client.connection.replies.gone_bytes)
+    late = [client for client in clients if not client.transport.is_reading]
+    assert len(late) > len(clients) // 2, "those that came when all was spent"
+    assert sum(begun) < 2 * TURN_BYTES_MAX
+    loop: Any = server.loop
+    turns = loop.run()
+    assert turns > 3
+    assert all(client.transport.is_reading for client in clients)
+    replies = [client.transport.drain() for client in clients]
+    assert len(set(replies)) == 1, "all were answered alike"
+    assert server.counters.reads_paused >= len(late)
+
+
+def test_what_was_put_off_is_begun_in_its_order_and_before_the_end_of_its_client() -> None:
+    server = FakeServer()
+    client = Client(server=server)
+    client.greet()
+    long = b"x" * 300 + b"\r\n"
+    server.pumps.made(TURN_BYTES_MAX)
+    client.connection.data_received(long * 4 + b"version\r\n")
+    assert client.transport.drain() == b""
+    assert not client.transport.is_reading
+    client.connection.eof_received()
+    assert client.read() == b"ERROR\r\n" * 4 + b"VERSION 1\r\n"
+    client.turn()
+    assert client.transport.closed
+
+
+def test_what_was_put_off_of_a_client_that_is_gone_or_closed_is_not_begun() -> None:
+    for ends in ("connection_lost", "finish"):
+        server = FakeServer()
+        client = Client(server=server)
+        client.greet()
+        server.pumps.made(TURN_BYTES_MAX)
+        client.connection.data_received(set_line(b"k", bytes(2_000)))
+        if ends == "finish":
+            client.connection.finish()
+        else:
+            client.connection.connection_lost(None)
+        client.turn()
+        assert not client.coordinator.started
+
+
+def test_short_reads_are_not_put_off() -> None:
+    server = FakeServer()
+    client = Client(server=server)
+    client.greet()
+    server.pumps.made(TURN_BYTES_MAX)
+    client.connection.data_received(set_line(b"k"))
+    assert len(client.coordinator.started) == 1
