@@ -55,8 +55,8 @@ ROOMS = {
         "command_prefixes connection context conversation events failures fenced_gets"
         " forwarded_answers forwarded_gets handlers key_dump lanes large_handlers lock_handlers"
         " meta_args meta_handlers meta_requests meta_writes order plain_meta_gets plain_sets"
-        " prefixes pumps quick_gets replies retrievals touches transaction_handlers uploads"
-        " value_streams watch write_room writes"
+        " prefixes pumps quick_gets replies retrievals routed_gets slots touches"
+        " transaction_handlers uploads value_streams watch windows write_room writes"
     ),
     "consensus": "*",
     "consensus/raft": "*",
@@ -96,7 +96,8 @@ HOT = """
     inbox state_machine
     clients/connection clients/conversation clients/handlers clients/lanes clients/order
     clients/plain_meta_gets clients/plain_sets clients/pumps clients/quick_gets
-    clients/replies clients/retrievals clients/writes
+    clients/replies clients/retrievals clients/routed_gets clients/slots clients/windows
+    clients/writes
     consensus/log consensus/progress consensus/runs
     consensus/raft/commit consensus/raft/core consensus/raft/heartbeats consensus/raft/proposals
     consensus/raft/replication consensus/raft/state consensus/raft/wire

@@ -17,7 +17,7 @@ from quorumcache.bench.micro.stand_ins import (
 from quorumcache.bench.micro.steps import Step
 from quorumcache.node.clients.forwarded_answers import ForwardedAnswers
 from quorumcache.node.clients.get_routes import new_get_routes
-from quorumcache.node.clients.replies import Slot
+from quorumcache.node.clients.slots import Slot
 from quorumcache.node.consensus.values import Configuration, SnapshotMeta
 from quorumcache.node.operations.found_items import answer_gets
 from quorumcache.node.operations.get_bundles import Bundle, GetBundles

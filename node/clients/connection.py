@@ -20,7 +20,9 @@ from quorumcache.node.clients.forwarded_gets import forward_plain_gets
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.plain_meta_gets import answer_plain_meta_gets
 from quorumcache.node.clients.plain_sets import begin_plain_sets
+from quorumcache.node.clients.pumps import READ_BYTES_MIN, REQUEST_BYTES
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
+from quorumcache.node.clients.routed_gets import answer_routed_gets
 from quorumcache.node.clients.watch import Watch, client_address, keep_alive, listen_address
 from quorumcache.node.protocol.meta_lines import GetFlags
 from quorumcache.node.protocol.parser import Parser
@@ -53,6 +55,7 @@ class MemcachedConnection(asyncio.Protocol):
         "_monotonic_ns",
         "_owner",
         "_parser",
+        "_put_off",
         "_reading_paused",
         "_routes",
         "_sender",
@@ -86,6 +89,8 @@ class MemcachedConnection(asyncio.Protocol):
         """The transport once it was closed: it lives until the client has read everything."""
         self.watch = Watch(watched_ns)
         self._reading_paused = False
+        self._put_off = b""
+        """What was read in a turn in which all was spent already. The socket is not read then."""
 
     def limit_items(self, item_bytes_max: int) -> None:
         """The limit on items is another one from the next command on."""
@@ -108,6 +113,7 @@ class MemcachedConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = self._closed = self._sender = None
+        self._put_off = b""
         self.conversation.lost()
         self._owner.left(self)
 
@@ -115,6 +121,9 @@ class MemcachedConnection(asyncio.Protocol):
         # What was asked before the client closed its side is still answered.
         conversation = self.conversation
         conversation.close_reason = "normal"
+        if self._put_off:
+            data, self._put_off = self._put_off, b""
+            self._take(data)
         conversation.end_waiting(True)  # It cannot renew a lock, nor release it.
         if conversation.backlog:
             conversation.backlog.append(Quit())
@@ -144,6 +153,7 @@ class MemcachedConnection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Take nothing more in; close when every reply is out."""
+        self._put_off = b""
         self.conversation.backlog.clear()
         self.conversation.close_after_replies()
 
@@ -199,8 +209,7 @@ class MemcachedConnection(asyncio.Protocol):
         """Why the connection has to be closed, or "". 0 = for no such reason. Called every so
         often."""
         transport = self._transport or self._closed
-        conversation = self.conversation
-        replies = self.replies
+        conversation, replies = self.conversation, self.replies
         waiting = 0
         if conversation.watching is not None:
             return ""  # It loses lines instead.
@@ -215,9 +224,16 @@ class MemcachedConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._counters.bytes_read += len(data)
         self.watch.heard = True
-        conversation = self.conversation
-        if conversation.closing:
-            return
+        self.replies.gone_bytes = 0
+        if len(data) > READ_BYTES_MIN and not self._reading_paused and self.replies.waits():
+            self._put_off = data
+            self._pause_reading()
+        elif not self.conversation.closing:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Begin what a read of the socket has brought, as far as there is room."""
+        replies, conversation = self.replies, self.conversation
         if data[:1] == b"g" and self._may_answer():
             data = self._answer_gets(data)
             if not data:
@@ -231,7 +247,6 @@ class MemcachedConnection(asyncio.Protocol):
             if not data:
                 self._flush()
                 return
-        replies = self.replies
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
         # slot, a large value that waits for its last pieces has no lane yet, and a client that does
         # not read has none of them. What only has a slot is no matter to gets of one key, which see
@@ -259,6 +274,7 @@ class MemcachedConnection(asyncio.Protocol):
                     self._plain_meta_gets(plain[0], plain[1])
                     return
         requests = self._parser.feed(data)
+        replies.made(REQUEST_BYTES * len(requests))
         if conversation.backlog:
             conversation.backlog.extend(requests)
             return
@@ -279,36 +295,8 @@ class MemcachedConnection(asyncio.Protocol):
     def _answer_gets(self, data: bytes) -> bytes:
         """Answer gets from the start of `data` on, as far as the items alone answer them, and none
         overtakes what is under way. The rest of the data."""
-        counters = self._counters
         replies = self.replies
-        routes = self._routes
-        busy = self.conversation.order.busy()
-        # Read after the requests' bytes: a lease that holds now held after they were sent.
-        now_ns = self._monotonic_ns()
-        now_ms = position = size = keys = misses = 0
-        while True:
-            lines = 0
-            if replies.slots or replies.out or self._sender is None:
-                answered = routes.answer(data, position, now_ns, now_ms, busy)
-                if answered is not None:
-                    reply, position, lines, keys, misses = answered
-                    replies.reply(reply)
-            else:
-                sent = routes.send(self._sender, data, position, now_ns, now_ms, busy)
-                if sent is not None:
-                    size, position, lines, keys, misses = sent
-                    counters.bytes_written += size
-            if not lines:
-                now_ms = self._context.go_on(now_ms)
-                if now_ms < 0:
-                    break
-                continue
-            counters.cmd_get += keys
-            counters.get_hits += keys - misses
-            counters.get_misses += misses
-            counters.lease_reads += lines
-            if position == len(data) or replies.is_paused or replies.is_full:
-                break
+        position = answer_routed_gets(self.conversation, self._routes, self._sender, data)
         if replies.out and not replies.slots:
             self._flush()
         return data[position:]
@@ -361,17 +349,18 @@ class MemcachedConnection(asyncio.Protocol):
             replies.reply(data)
             self._flush()
         else:
+            replies.made(len(data))
             self._counters.bytes_written += len(data)
             self._sender.write(data)
 
     def _execute(self, requests: list[Request]) -> None:
         """Run requests until one has to wait; the rest goes to the backlog."""
-        conversation = self.conversation
-        replies = self.replies
+        conversation, replies = self.conversation, self.replies
         for position, request in enumerate(requests):
             if conversation.is_blocked():
                 self._wait_for_room(requests[position:])
                 return
+            replies.made(REQUEST_BYTES)
             handler = conversation.handlers[type(request)]
             handler(conversation, request)
             if replies.reply_bytes > WRITE_CHUNK_BYTES and replies.out:
@@ -385,20 +374,23 @@ class MemcachedConnection(asyncio.Protocol):
         if conversation.closing:
             return  # Nothing after quit runs.
         conversation.backlog.extend(requests)
+        self._pause_reading()
+        self.replies.schedule_rest()  # There may be room again as soon as `out` is flushed.
+
+    def _pause_reading(self) -> None:
         if not self._reading_paused and self._transport is not None:
             self._reading_paused = True
             self._counters.reads_paused += 1
             self._transport.pause_reading()
-        self.replies.schedule_pump()  # There may be room again as soon as `out` is flushed.
 
     def _pump(self) -> None:
         """Send what is ready, then go on with the backlog as far as there is room."""
-        replies = self.replies
         transport = self._transport
         if transport is None:
             return
-        conversation = self.conversation
+        replies, conversation = self.replies, self.conversation
         order = conversation.order
+        replies.gone_bytes = 0
         if replies.out:
             self._flush()
         if replies.stream is not None:
@@ -408,13 +400,16 @@ class MemcachedConnection(asyncio.Protocol):
                 return
             if not replies.is_paused and replies.pull():
                 self._flush()
-        if conversation.unfinished is not None and not replies.is_paused:
+        if conversation.unfinished is not None and not (replies.is_paused or replies.waits()):
             begin, conversation.unfinished = conversation.unfinished, None
             begin()
         if replies.has_parked:
             replies.resume_parked()
         if order.draining and not replies.slots and not order.lanes:
             order.draining = False
+        if self._put_off and not replies.waits():
+            data, self._put_off = self._put_off, b""
+            self._take(data)
         backlog = conversation.backlog
         if backlog and not conversation.is_blocked() and len(replies.slots) <= SLOTS_MAX // 2:
             requests = list(backlog)
@@ -422,6 +417,8 @@ class MemcachedConnection(asyncio.Protocol):
             self._execute(requests)
             if replies.out:
                 self._flush()
+        if replies.is_spent and self._reading_paused:
+            replies.schedule_rest()
         if conversation.closing:
             if not replies.slots and not replies.out:
                 self._transport, self._sender, self._closed = None, None, transport
@@ -429,7 +426,7 @@ class MemcachedConnection(asyncio.Protocol):
                 transport.close()
         elif (
             self._reading_paused
-            and not backlog
+            and not (backlog or self._put_off)
             # Of a client that waits for a lock it has to be noticed that it goes away.
             and (conversation.waiting is not None or not conversation.is_blocked())
         ):

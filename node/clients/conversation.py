@@ -123,6 +123,7 @@ class Conversation:
             or order.draining
             or self.closing
             or self.replies.is_full
+            or self.replies.is_spent
             or self.context.write_room.is_short(self.inflight_bytes)
             or (self.upload is not None and self.upload.is_full)
         )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import Slot, ValueStream
+from quorumcache.node.clients.slots import Slot, ValueStream
 from quorumcache.node.clients.value_streams import fill_with_stream, open_stream
 from quorumcache.node.clients.writes import PendingWrite
 from quorumcache.node.operations.failure import Failure

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from quorumcache.node.clients.conversation import Conversation
-from quorumcache.node.clients.replies import Replies, Slot
+from quorumcache.node.clients.replies import Replies
 from quorumcache.node.clients.retrievals import MultiGet, SingleGet
+from quorumcache.node.clients.slots import Slot
 from quorumcache.node.operations.get_bundles import (
     Bundle,
     FallenGet,
@@ -58,6 +59,7 @@ class ForwardedAnswers(GetsReceiver):
                     continue
                 replies.came(bundle.reserved[index], 1, len(data))
                 replies.reply_bytes += len(data)
+                replies.made(len(data))
                 if slot.is_empty and replies.slots[0] is slot and replies.stream is None:
                     replies.slots.popleft()
                     replies.out.append(data)

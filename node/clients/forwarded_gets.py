@@ -13,8 +13,10 @@ from collections.abc import Collection
 from typing import Final
 
 from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.pumps import REQUEST_BYTES
 from quorumcache.node.clients.quick_gets import settled_hit
-from quorumcache.node.clients.replies import SLOTS_MAX, Slot
+from quorumcache.node.clients.replies import SLOTS_MAX
+from quorumcache.node.clients.slots import Slot
 from quorumcache.node.operations.reply_room import ReplyRoom
 from quorumcache.node.protocol.responses import END_LINE
 from quorumcache.node.replica.group import ReplicaGroup
@@ -65,6 +67,9 @@ def forward_plain_gets(
     count = len(keys)
     local = misses = 0
     while position < count and len(slots) < SLOTS_MAX and replies.reply_bytes < bytes_max:
+        if replies.is_spent:
+            break
+        replies.made(REQUEST_BYTES)
         key = keys[position]
         group_id = context.group_of(key)
         if lanes and group_id in lanes:
@@ -83,7 +88,7 @@ def forward_plain_gets(
                 misses += 1
                 replies.reply(END_LINE)
             else:
-                replies.reply(b"VALUE " + key + item[ITEM_DATA:] + END_LINE)
+                replies.reply_item(b"VALUE " + key, item, ITEM_DATA)
         else:
             bundle = bundles.bundle_for(group_id) if may_forward else None
             if bundle is None:

@@ -28,9 +28,10 @@ from quorumcache.node.clients.meta_handlers import (
 )
 from quorumcache.node.clients.operator_words import OPERATOR_WORDS, PROOFS_WRONG_MAX
 from quorumcache.node.clients.quick_gets import get_at_once
-from quorumcache.node.clients.retrievals import WINDOW_KEYS, MultiGet, SingleGet
+from quorumcache.node.clients.retrievals import MultiGet, SingleGet
 from quorumcache.node.clients.touches import MultiTouch
 from quorumcache.node.clients.transaction_handlers import TRANSACTION_HANDLERS
+from quorumcache.node.clients.windows import runs_alone
 from quorumcache.node.clients.writes import (
     FlushAllShards,
     OpenSession,
@@ -91,7 +92,8 @@ def _get(conversation: Conversation, request: Get) -> None:
     keys, with_cas = request
     if len(keys) == 1 and not with_cas and forward_get(conversation, keys[0]):
         return
-    if len(keys) > WINDOW_KEYS and not conversation.alone(request):
+    is_alone = len(keys) > 1 and runs_alone(conversation.replies, len(keys), False)
+    if is_alone and not conversation.alone(request):
         return
     counters = conversation.counters
     counters.cmd_get += len(keys)
@@ -101,7 +103,7 @@ def _get(conversation: Conversation, request: Get) -> None:
         else:
             counters.cmd_get_local += len(keys)
     if len(keys) > 1:
-        MultiGet(conversation, keys, with_cas).start()
+        MultiGet(conversation, keys, with_cas, is_alone).begin()
         return
     order = conversation.order
     lane = order.lane_of(conversation.context.group_of(keys[0]))
@@ -111,10 +113,11 @@ def _get(conversation: Conversation, request: Get) -> None:
 def _get_and_touch(conversation: Conversation, request: GetAndTouch) -> None:
     if conversation.settings.redirect and conversation.redirected(request.keys, noreply=False):
         return
-    if len(request.keys) > WINDOW_KEYS and not conversation.alone(request):
+    is_alone = runs_alone(conversation.replies, len(request.keys), True)
+    if is_alone and not conversation.alone(request):
         return
     conversation.counters.cmd_touch += len(request.keys)
-    MultiTouch(conversation, request).start()
+    MultiTouch(conversation, request, is_alone).begin()
 
 
 def _store(conversation: Conversation, request: Store, identity: WriteId | None = None) -> None:
@@ -247,6 +250,7 @@ def _reply_checked(conversation: Conversation, reply: bytes) -> None:
     """Send the reply to a command that may have been wrong in its words."""
     if reply.startswith((b"ERROR", b"CLIENT_ERROR")):
         conversation.counters.protocol_errors += 1
+    conversation.replies.made(16 * len(reply))  # It is put together anew of many small parts.
     conversation.replies.reply(reply)
 
 

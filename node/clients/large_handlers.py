@@ -6,7 +6,7 @@ from __future__ import annotations
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.meta_args import meta_set_args
 from quorumcache.node.clients.meta_writes import MetaWrite
-from quorumcache.node.clients.replies import Slot
+from quorumcache.node.clients.slots import Slot
 from quorumcache.node.clients.uploads import LargeWrite, Upload
 from quorumcache.node.clients.write_room import TOO_MANY_WRITES
 from quorumcache.node.clients.writes import PendingWrite

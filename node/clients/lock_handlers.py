@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from quorumcache.node.clients.conversation import Conversation, Handlers
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import Slot
+from quorumcache.node.clients.slots import Slot
 from quorumcache.node.clients.writes import PendingWrite
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.lock_acquire import WaitingAcquire

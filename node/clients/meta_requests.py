@@ -13,9 +13,11 @@ from typing import Final
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.meta_args import meta_get_args, meta_get_asks
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import Replies, Slot, ValueStream
-from quorumcache.node.clients.retrievals import Retrieval, end_read
+from quorumcache.node.clients.replies import Replies
+from quorumcache.node.clients.retrievals import end_read
+from quorumcache.node.clients.slots import Slot, ValueStream
 from quorumcache.node.clients.value_streams import fill_with_stream
+from quorumcache.node.clients.windows import Retrieval
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.meta_read import ASKS_HINT, NO_BUMP, Hint, MetaRead
 from quorumcache.node.operations.operation import ReadOutcome, WriteOutcome
@@ -116,7 +118,8 @@ class MetaRetrieval(Retrieval):
 
     def done(self, outcome: ReadOutcome) -> None:
         """The outcome of the read, and of the write that it may have become."""
-        conversation = self.conversation
+        conversation, read = self.conversation, self.read
+        size = 0
         if isinstance(outcome, Failure):
             data = conversation.context.failed(outcome)
         else:
@@ -125,8 +128,10 @@ class MetaRetrieval(Retrieval):
                 self._open(outcome[0], item)
                 return
             data = self.answer(outcome[0])
-        end_read(self.lane, self.first, self.read)
-        self.replies.came(self.reserved, 1, len(data))
+            if read is not None and read.target and outcome[0] is not None:
+                size = len(outcome[0])  # It has come from another node, whatever is shown of it.
+        end_read(self.lane, self.first, read)
+        self.replies.came(self.reserved, 1, max(size, len(data)))
         conversation.order.ended(self.lane, False)
         self.replies.fill(self.slot, data)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.meta_requests import VALUE_GONE, fill_meta_hit, parts_of, render_get
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import Slot, ValueStream
+from quorumcache.node.clients.slots import Slot, ValueStream
 from quorumcache.node.clients.value_streams import open_stream
 from quorumcache.node.clients.writes import PendingWrite
 from quorumcache.node.operations.failure import Failure

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.pumps import REQUEST_BYTES
 from quorumcache.node.clients.quick_gets import settled
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
 from quorumcache.node.protocol.meta_lines import GetFlags
@@ -57,8 +58,10 @@ def answer_plain_meta_gets(
             or now_ns >= group.lease_until_ns
             or size >= WRITE_CHUNK_BYTES
             or len(slots) >= SLOTS_MAX
+            or replies.is_spent
         ):
             break
+        replies.made(REQUEST_BYTES)
         item = group.machine.peek(key)
         if item is TIMED:
             item = _settled(group, key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.pumps import REQUEST_BYTES
 from quorumcache.node.clients.set_reader import FIELDS
 from quorumcache.node.clients.writes import PendingWrite, refuse_write
 from quorumcache.node.protocol.parser import Parser
@@ -60,6 +61,7 @@ def _begin(conversation: Conversation, data: bytes, value_bytes_max: int) -> int
         group_id: int = fields[at + 2]
         noreply: bool = fields[at + 3]
         at += FIELDS
+        replies.made(2 * REQUEST_BYTES)
         size = len(key) + len(args[0])
         slot = replies.take_slot(noreply)
         if not room.has_room(size):

@@ -19,14 +19,20 @@ from collections.abc import Callable
 from typing import Final
 
 from quorumcache.node.clients.context import ClientContext
-from quorumcache.node.clients.pumps import Pumped
+from quorumcache.node.clients.pumps import FREE_BYTES, Pumped
+from quorumcache.node.clients.slots import Parked, Slot, ValueStream
 from quorumcache.node.operations.operation import Read
+from quorumcache.node.protocol.responses import END_LINE
 
 SLOTS_MAX: Final = 1024
 """Replies of one connection that are not complete yet."""
 
 FIRST_READ_BYTES: Final = 32 << 10
 """What a read under way is reckoned to bring until answers tell how large values are."""
+
+FIRST_TOUCH_BYTES: Final = 1 << 20
+"""What a gat is reckoned to bring until answers tell: the largest value that travels whole. It is a
+write, so its answer cannot be dropped and asked for again."""
 
 LEAST_READ_BYTES: Final = 256
 """The least that a read under way is reckoned to bring."""
@@ -38,73 +44,12 @@ WRITE_CHUNK_BYTES: Final = 256 << 10
 """Replies are handed to the transport in pieces of about this size, so that a client that does not
 read costs this much and the transport's own bound."""
 
+REFER_BYTES: Final = 64 << 10
+"""A value of this size is referred to in its item, and not copied on its way to the transport."""
 
 STREAMS_MAX: Final = 4
 """Values of large items that wait for their turn in one connection. Beyond it answers are dropped,
 as if there was no room for them, and asked for again."""
-
-
-class ValueStream:
-    """A value that comes in pieces, in its place among the pieces of a reply.
-
-    A class and no `Protocol`: mypyc calls the methods of a class directly.
-    """
-
-    __slots__ = ("is_broken", "is_over")
-
-    def __init__(self) -> None:
-        self.is_over = False
-        """All was taken."""
-        self.is_broken = False
-        """The rest cannot be had: the client has to learn so by the end of its connection."""
-
-    def take(self) -> bytes | None:
-        """The next piece; None if it is not here yet: then a pump is scheduled once it is."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Nobody takes the rest."""
-        raise NotImplementedError
-
-    def again(self) -> ValueStream:
-        """The same value once more. Nothing of this one was taken yet."""
-        raise NotImplementedError
-
-
-class Slot:
-    """The place of one reply in the order of replies."""
-
-    __slots__ = ("_pieces", "done", "whole")
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes | memoryview | ValueStream] | None = None
-        """None until somebody asks: most replies are one piece, and have no list."""
-        self.done = False
-        self.whole: bytes | None = None
-        """A reply that came as one piece before its turn. Then it is done, and has no pieces."""
-
-    @property
-    def pieces(self) -> list[bytes | memoryview | ValueStream]:
-        """What the reply has so far, to be changed in place."""
-        pieces = self._pieces
-        if pieces is None:
-            pieces = self._pieces = []
-        return pieces
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing of the reply lies here."""
-        return self.whole is None and not self._pieces
-
-
-class Parked:
-    """A read whose answer was dropped, and the place of its reply."""
-
-    __slots__ = ("read", "slot")
-
-    def __init__(self, slot: Slot, read: Read) -> None:
-        self.slot = slot
-        self.read = read
 
 
 def _nothing() -> None:
@@ -121,8 +66,11 @@ class Replies(Pumped):
         "_pumps",
         "_read_bytes",
         "_reserved_bytes",
+        "_touch_bytes",
+        "gone_bytes",
         "is_open",
         "is_paused",
+        "knows_sizes",
         "out",
         "pump_scheduled",
         "reply_bytes",
@@ -133,6 +81,7 @@ class Replies(Pumped):
 
     def __init__(self, context: ClientContext, pump: Callable[[], None]) -> None:
         """`pump`: the connection's, which sends what is ready and goes on with what waits."""
+        super().__init__()
         self._context = context
         self._pumps = context.pumps
         self._pump = pump
@@ -147,6 +96,8 @@ class Replies(Pumped):
         """Pieces for the transport."""
         self.reply_bytes: int = 0
         """Bytes in `out` and in the pieces of `slots`, and what reads under way may bring."""
+        self.gone_bytes: int = 0
+        """Replies made since the connection went on, or was read, last."""
         self.stream: ValueStream | None = None
         """The value whose pieces are being sent: its slot is the first one."""
         self.streams: int = 0
@@ -156,14 +107,41 @@ class Replies(Pumped):
         self._parked: list[Parked] = []
         """Reads whose answer was dropped for lack of room, in order of dropping. A list: an empty
         deque takes 0.6 KB of each connection."""
+        self._touch_bytes: int = FIRST_TOUCH_BYTES
+        """What the answer to a gat of one key may bring, likewise."""
+        self.knows_sizes = False
+        """A read has told how large values are."""
         self._read_bytes: int = FIRST_READ_BYTES
         """What one key's answer may bring: the largest of late, halved with each smaller one."""
+
+    def made(self, size: int) -> None:
+        """So many bytes of replies are made."""
+        self.gone_bytes += size
+        self._pumps.made(size)
+
+    @property
+    def is_spent(self) -> bool:
+        """The connection has had its share of the turn."""
+        return self.gone_bytes >= FREE_BYTES and self._pumps.is_spent
 
     def schedule_pump(self) -> None:
         """Have the connection go on, in the next turn of the loop."""
         if not self.pump_scheduled:
             self.pump_scheduled = True
             self._pumps.add(self)
+
+    def waits(self) -> bool:
+        """Must what makes many replies at once wait for another turn? Then it will be pumped."""
+        if self._pumps.is_spent:
+            self._pumps.wait(self)
+        return self._pumps.is_spent
+
+    def schedule_rest(self) -> None:
+        """Have it go on with what it could not begin: behind others that wait, if it is spent."""
+        if self.is_spent:
+            self._pumps.wait(self)
+        else:
+            self.schedule_pump()
 
     def pump(self) -> None:
         """For `Pumps`."""
@@ -183,6 +161,7 @@ class Replies(Pumped):
     def reply(self, data: bytes) -> None:
         """Answer at once, in its place."""
         self.reply_bytes += len(data)
+        self.made(len(data))
         if self.slots:
             slot = Slot()
             slot.whole = data
@@ -195,6 +174,7 @@ class Replies(Pumped):
         """Complete a reply, and release it with all that waited behind it."""
         if slot is not None:
             self.reply_bytes += len(data)
+            self.made(len(data))
             slots = self.slots
             if slots[0] is slot and slot.is_empty and self.stream is None:
                 # It is its turn: the detour of its pieces would be for nothing.
@@ -213,6 +193,26 @@ class Replies(Pumped):
                 self.release()
         if self.is_open:
             self.schedule_pump()
+
+    def reply_item(self, head: bytes, item: bytes, start: int) -> None:
+        """Answer a get of one key at once: `head`, then its item from `start` on."""
+        if len(item) < REFER_BYTES:
+            self.reply(head + item[start:] + END_LINE)
+        else:
+            slot = Slot()
+            self.slots.append(slot)
+            self.fill_item(slot, head, item, start)
+
+    def fill_item(self, slot: Slot, head: bytes, item: bytes, start: int) -> None:
+        """Complete the reply to a get of one key, see `reply_item`."""
+        if len(item) < REFER_BYTES:
+            self.fill(slot, head + item[start:] + END_LINE)
+            return
+        slot.pieces.extend((head, memoryview(item)[start:]))
+        size = len(head) + len(item) - start
+        self.reply_bytes += size
+        self.made(size)
+        self.fill(slot, END_LINE)
 
     def release(self) -> None:
         """Move what is ready, and has nothing unfinished before it, to `out`."""
@@ -262,11 +262,14 @@ class Replies(Pumped):
         False: it is not here yet, or has to wait.
         """
         stream = self.stream
-        piece = None if stream is None or self.out else stream.take()
-        if stream is None or piece is None:
+        if stream is None or self.out or self.waits():
+            return False
+        piece = stream.take()
+        if piece is None:
             return False
         self.out.append(piece)
         self.reply_bytes += len(piece)
+        self.made(len(piece))
         if stream.is_over:
             self.stream = None
             self.streams -= 1
@@ -277,12 +280,12 @@ class Replies(Pumped):
     def next_chunk(self) -> bytes | memoryview:
         """Take about WRITE_CHUNK_BYTES from `out`, which is not empty, for the transport."""
         out = self.out
-        if len(out) == 1:
+        if len(out) == 1 or len(out[0]) >= REFER_BYTES:
             data: bytes | memoryview = out.popleft()
         else:
             size = 0
             pieces: list[bytes | memoryview] = []
-            while out and size < WRITE_CHUNK_BYTES:
+            while out and size < WRITE_CHUNK_BYTES and len(out[0]) < REFER_BYTES:
                 piece = out.popleft()
                 size += len(piece)
                 pieces.append(piece)
@@ -302,9 +305,15 @@ class Replies(Pumped):
         """As many replies are under way as may be."""
         return len(self.slots) >= SLOTS_MAX or self.reply_bytes >= self._context.reply_bytes_max
 
-    def reserve(self, keys: int) -> int:
-        """Make room for the answers of a read of so many keys; give it back with `came`."""
-        reserved = keys * self._read_bytes
+    @property
+    def bytes_max(self) -> int:
+        """What may wait for the client, or be under way to it."""
+        return self._context.reply_bytes_max
+
+    def reserve(self, keys: int, is_touch: bool = False) -> int:
+        """Make room for the answers of a read of so many keys; give it back with `came`, that of
+        touches with `touched`."""
+        reserved = keys * (self._touch_bytes if is_touch else self._read_bytes)
         self.reply_bytes += reserved
         self._reserved_bytes += reserved
         return reserved
@@ -313,15 +322,26 @@ class Replies(Pumped):
         """The answers of a read that `reserved` room are here: `size` bytes for so many keys."""
         self.reply_bytes -= reserved
         self._reserved_bytes -= reserved
+        self.knows_sizes = True
         self._read_bytes = max(size // keys, self._read_bytes // 2, LEAST_READ_BYTES)
+
+    def touched(self, reserved: int, keys: int, size: int) -> None:
+        """The same of keys that were touched."""
+        self.give_back(reserved)
+        self._touch_bytes = max(size // keys, self._touch_bytes // 2, LEAST_READ_BYTES)
 
     @property
     def expected_bytes(self) -> int:
         """What the answer for one key may bring, by those of late."""
         return self._read_bytes
 
+    @property
+    def expected_touch_bytes(self) -> int:
+        """The same for a key that is touched."""
+        return self._touch_bytes
+
     def give_back(self, reserved: int) -> None:
-        """The read that `reserved` room is made again by somebody else."""
+        """The read that `reserved` room is made again by somebody else, or brought nothing."""
         self.reply_bytes -= reserved
         self._reserved_bytes -= reserved
 

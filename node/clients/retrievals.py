@@ -2,8 +2,7 @@
 
 Each takes its place in the order of replies when it is made, starts its operations at the
 coordinator, and fills its place when they have ended. A retrieval of many keys goes in windows, so
-that it holds only so many answers at a time, and runs alone (`Conversation.alone`): its later
-windows must not see the writes that are sent behind it.
+that it holds only so many answers at a time (`windows.py`).
 """
 
 from __future__ import annotations
@@ -12,55 +11,22 @@ from collections.abc import Callable
 from typing import Final
 
 from quorumcache.node.clients.conversation import Conversation
-from quorumcache.node.clients.forwarded_gets import KeysRead, read_quickly
+from quorumcache.node.clients.forwarded_gets import read_quickly
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import Slot, ValueStream
-from quorumcache.node.clients.value_streams import StreamOpened, fill_with_stream, open_stream
+from quorumcache.node.clients.slots import Slot, ValueStream
+from quorumcache.node.clients.value_streams import fill_with_stream
+from quorumcache.node.clients.windows import Retrieval, Windows
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.operation import Read, ReadOutcome
 from quorumcache.node.operations.read_values import settle
-from quorumcache.node.protocol.responses import END_LINE, value_head, value_line
+from quorumcache.node.protocol.responses import END_LINE, value_head, value_line, value_start
 from quorumcache.node.store.item import ITEM_DATA, PIECES
-
-WINDOW_KEYS: Final = 64
-"""Keys of one retrieval that are looked up, or touched, at a time."""
 
 COPY_BYTES_MAX: Final = 4096
 """Values up to this size are copied out of their item; larger ones are referred to."""
 
-
-class Retrieval(KeysRead):
-    """Where its answers go: to the place of its reply, while there is room for them."""
-
-    __slots__ = ("conversation", "replies", "slot")
-
-    def __init__(self, conversation: Conversation, slot: Slot | None = None) -> None:
-        """`slot`: the place of its reply, if it has one."""
-        self.conversation = conversation
-        self.replies = conversation.replies
-        if slot is None:
-            slot = conversation.replies.take_slot()
-            assert slot is not None
-        self.slot: Slot = slot
-
-    def has_room(self) -> bool:
-        """For `ReplyRoom`."""
-        return self.replies.has_room(self.slot)
-
-    def is_waiting(self) -> bool:
-        """For `ReplyRoom`."""
-        return self.replies.has_parked
-
-    def park(self, read: Read) -> None:
-        """For `ReplyRoom`."""
-        self.replies.park(self.slot, read)
-
-    def open_value(
-        self, group_id: int, key: bytes, item: bytes, source: int, done: StreamOpened
-    ) -> None:
-        """Make the stream of a large item's value, see `open_stream`."""
-        context = self.conversation.context
-        open_stream(context, self.replies, group_id, key, item, source, done)
+DROPPED: Final = b"\0"
+"""In place of an item that there was no room for."""
 
 
 def end_read(lane: GroupLane, first: Read | None, newest: Read | None) -> None:
@@ -111,8 +77,7 @@ class SingleGet(Retrieval):
 
     def done(self, outcome: ReadOutcome) -> None:
         """The outcome of the read."""
-        conversation = self.conversation
-        counters = conversation.counters
+        conversation, counters = self.conversation, self.conversation.counters
         if isinstance(outcome, Failure):
             data = conversation.context.failed(outcome)
         else:
@@ -127,19 +92,25 @@ class SingleGet(Retrieval):
                 return
             else:
                 counters.get_hits += 1
-                data = value_line(self.keys[0], item, self.with_cas) + END_LINE
-        end_read(self.lane, self.first, self.read)
-        self.replies.came(self.reserved, 1, len(data))
-        conversation.order.ended(self.lane, False)
+                head, start = value_start(self.keys[0], item, self.with_cas)
+                self._ended(len(item))
+                self.replies.fill_item(self.slot, head, item, start)
+                return
+        self._ended(len(data))
         self.replies.fill(self.slot, data)
+
+    def _ended(self, size: int) -> None:
+        """The read has, with so many bytes of a reply."""
+        end_read(self.lane, self.first, self.read)
+        self.replies.came(self.reserved, 1, size)
+        self.conversation.order.ended(self.lane, False)
 
     def _read_again(self) -> None:
         """The value is gone. Later reads still follow the first one."""
-        self.read = None
-        coordinator = self.conversation.coordinator
-        deadline_ns = coordinator.deadline_ns()
+        self.read, coordinator = None, self.conversation.coordinator
+        until_ns = coordinator.deadline_ns()
         self.read = coordinator.read(
-            self.lane.group_id, self.keys, self.done, None, self.staleness_ns, self, deadline_ns
+            self.lane.group_id, self.keys, self.done, None, self.staleness_ns, self, until_ns
         )
 
     def _open(self, item: bytes) -> None:
@@ -149,95 +120,31 @@ class SingleGet(Retrieval):
             self.first.is_unsettled = True
 
         def opened(stream: ValueStream | Failure | None) -> None:
-            conversation = self.conversation
-            replies = self.replies
             if stream is None:
                 self._read_again()
-                return
-            end_read(self.lane, self.first, self.read)
-            conversation.order.ended(self.lane, False)
-            if isinstance(stream, Failure):
-                replies.came(self.reserved, 1, 0)
-                replies.fill(self.slot, conversation.context.failed(stream))
-                return
-            conversation.counters.get_hits += 1
-            head = value_head(self.keys[0], item, self.with_cas)
-            replies.came(self.reserved, 1, len(head))
-            fill_with_stream(replies, self.slot, head, stream, b"\r\n" + END_LINE)
+            elif isinstance(stream, Failure):
+                self._ended(0)
+                self.replies.fill(self.slot, self.conversation.context.failed(stream))
+            else:
+                self.conversation.counters.get_hits += 1
+                head = value_head(self.keys[0], item, self.with_cas)
+                self._ended(len(head))
+                fill_with_stream(self.replies, self.slot, head, stream, b"\r\n" + END_LINE)
 
         self.open_value(self.lane.group_id, self.keys[0], item, source, opened)
-
-
-class Windows(Retrieval):
-    """A retrieval of any number of keys over any number of shards, a window of keys at a time."""
-
-    def __init__(self, conversation: Conversation, keys: tuple[bytes, ...]) -> None:
-        super().__init__(conversation)
-        self.keys = keys
-        self.position = 0
-        """First key of the window under way."""
-        self.window: tuple[bytes, ...] = ()
-        self.pending = 0
-        """Operations of the window that have not ended."""
-        self.reserved = 0
-        """Room made for the answers of the window under way."""
-
-    def start(self) -> None:
-        """Begin the next window."""
-        self.window = self.keys[self.position : self.position + WINDOW_KEYS]
-        self.reserved = self.replies.reserve(len(self.window))
-        self._begin()
-
-    def _begin(self) -> None:
-        """Start the operations of `window`, having set `pending` to their number."""
-        raise NotImplementedError
-
-    def _window_ended(self) -> None:
-        """All operations of `window` have ended: put its items into the slot, then `_go_on`, or
-        `_fail`."""
-        raise NotImplementedError
-
-    def _one_ended(self) -> None:
-        self.pending -= 1
-        if self.pending == 0:
-            self._window_ended()
-
-    def add_large(self, key: bytes, item: bytes, with_cas: bool, stream: ValueStream) -> int:
-        """Put a large item behind what the slot has; the bytes of that without the value."""
-        head = value_head(key, item, with_cas)
-        self.slot.pieces.append(head)
-        self.replies.add_stream(self.slot, stream)
-        self.slot.pieces.append(b"\r\n")
-        return len(head) + 2
-
-    def _go_on(self, size: int) -> None:
-        """The window's lines, of so many bytes, are in the slot."""
-        replies = self.replies
-        replies.came(self.reserved, len(self.window), size)
-        replies.reply_bytes += size
-        self.position += len(self.window)
-        if self.position < len(self.keys):
-            replies.release()
-            self.conversation.unfinished = self.start
-            replies.schedule_pump()
-        else:
-            self._finish(END_LINE)
-
-    def _fail(self, failure: Failure) -> None:
-        self.replies.came(self.reserved, 1, 0)
-        self._finish(self.conversation.context.failed(failure))
-
-    def _finish(self, line: bytes) -> None:
-        if len(self.keys) > WINDOW_KEYS:
-            self.conversation.ended_alone()
-        self.replies.fill(self.slot, line)
 
 
 class MultiGet(Windows):
     """get and gets: one read per group, each in its lane."""
 
-    def __init__(self, conversation: Conversation, keys: tuple[bytes, ...], with_cas: bool) -> None:
-        super().__init__(conversation, keys)
+    def __init__(
+        self,
+        conversation: Conversation,
+        keys: tuple[bytes, ...],
+        with_cas: bool,
+        is_alone: bool = False,
+    ) -> None:
+        super().__init__(conversation, keys, is_alone)
         self.with_cas = with_cas
         self.staleness_ns = conversation.settings.staleness_ns
         self.found: dict[bytes, bytes | None] = {}
@@ -271,12 +178,23 @@ class MultiGet(Windows):
         self.hold(key, item)
         self._one_ended()
 
+    def has_room(self) -> bool:
+        """For `ReplyRoom`. One that runs alone takes what comes, and cuts its window."""
+        return self.is_alone or super().has_room()
+
     def hold(self, key: bytes, item: bytes | None) -> None:
         """What a key of the window has."""
-        self.found[key] = item
         if item is not None:
+            if (
+                self.is_alone
+                and self.held_bytes >= self.replies.bytes_max
+                and key != self.window[0]
+                and not item[0] & PIECES
+            ):
+                item = DROPPED
             self.held_bytes += len(item)
             self.replies.reply_bytes += len(item)
+        self.found[key] = item
 
     def fell_back(self, group_id: int, keys: tuple[bytes, ...]) -> Callable[[int], None]:
         """These keys were asked of another node quickly: what reads them in their lane now."""
@@ -302,6 +220,10 @@ class MultiGet(Windows):
                 stream.close()
             self._fail(self.failure)
             return
+        for position, key in enumerate(self.window):
+            if self.found[key] == DROPPED:  # The next window begins with it.
+                self.window = self.window[:position]
+                break
         pieces = self.slot.pieces
         spare: dict[bytes, ValueStream] = {}
         hits = size = 0
@@ -326,6 +248,8 @@ class MultiGet(Windows):
                 else:
                     pieces.append(memoryview(item)[ITEM_DATA:])
                 size += 6 + len(key) + len(item) - ITEM_DATA
+        for stream in opened.values():
+            stream.close()
         conversation = self.conversation
         if conversation.context.events.is_on:
             for key in self.window:

@@ -1,11 +1,11 @@
-"""gat and gats that are under way: retrievals (`retrievals.py`) whose keys are touched."""
+"""gat and gats that are under way: retrievals in windows (`windows.py`) whose keys are touched."""
 
 from __future__ import annotations
 
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import ValueStream
-from quorumcache.node.clients.retrievals import Windows
+from quorumcache.node.clients.slots import ValueStream
+from quorumcache.node.clients.windows import Windows
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.operation import Write, WriteOutcome
 from quorumcache.node.protocol.requests import GetAndTouch
@@ -18,8 +18,12 @@ from quorumcache.node.store.results import carried_item
 class MultiTouch(Windows):
     """gat and gats: one write per key."""
 
-    def __init__(self, conversation: Conversation, request: GetAndTouch) -> None:
-        super().__init__(conversation, request.keys)
+    is_touch = True
+
+    def __init__(
+        self, conversation: Conversation, request: GetAndTouch, is_alone: bool = False
+    ) -> None:
+        super().__init__(conversation, request.keys, is_alone)
         self.exptime = request.exptime
         self.with_cas = request.with_cas
         self.opened: dict[int, ValueStream] = {}

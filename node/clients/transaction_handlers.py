@@ -9,7 +9,7 @@ from typing import Final
 
 from quorumcache.node.clients.conversation import Conversation, Handlers
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.retrievals import Retrieval
+from quorumcache.node.clients.windows import Retrieval
 from quorumcache.node.clients.write_room import TOO_MANY_WRITES, WRITE_OVERHEAD_BYTES
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.new_ops import NEEDS_UPGRADE

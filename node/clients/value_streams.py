@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Final
 
 from quorumcache.node.clients.context import ClientContext
-from quorumcache.node.clients.replies import Replies, Slot, ValueStream
+from quorumcache.node.clients.replies import Replies
+from quorumcache.node.clients.slots import Slot, ValueStream
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.operation import ReadOutcome
 from quorumcache.node.store.item import value_bytes, value_id

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import Slot
+from quorumcache.node.clients.slots import Slot
 from quorumcache.node.clients.write_room import TOO_MANY_WRITES, WRITE_OVERHEAD_BYTES
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.numbering import WriteId

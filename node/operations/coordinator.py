@@ -441,8 +441,8 @@ class Coordinator(OperationOwner):
                 operation.repeats += 1
                 self.leaders.avoided[operation.target] = None
                 operation.on_lost()
-        for group_id in self._held.groups():
-            self._release(group_id)
+        for operation in self._held.take_due():
+            self.route(operation)
         # Ask live replicas for the leaders of groups without an answer or a known leader.
         wanted = self.forwards.silent_groups(now_ns) | dict.fromkeys(self._held.groups()) | silent
         for node_id, asked in self.leaders.questions(wanted, now_ns).items():

@@ -12,6 +12,8 @@ NO_CONNECTION: Final = "no connection to the leader's node"
 HELD_WHY: Final = "the key is held by a transaction"
 BEHIND_WAITING: Final = "an earlier write of its shard waits for a transaction"
 RELAY_WITHOUT_ANSWER: Final = "the leader did not answer the relaying node"
+CROWDED: Final = "too many values are queued for the node that asked"
+"""A leader says so of a read. Releases before said it in the same words."""
 
 ROUTINE_REASONS: Final = frozenset(
     (

@@ -336,7 +336,7 @@ class Read(Operation):
         if self.finished or (self.after is not None and self._is_out_of_order()):
             return
         if self.room is not None and not self.room.has_room():
-            self._park(self.room)
+            self.park(self.room)
             return
         if self.found:
             items = self.found + items
@@ -349,11 +349,11 @@ class Read(Operation):
     def on_item(self, found: bytes | None) -> None:
         """The answer to a read of one key."""
         if found is not None and self.room is not None and not self.room.has_room():
-            self._park(self.room)
+            self.park(self.room)
         else:
             self.finish([found])
 
-    def _park(self, room: ReplyRoom) -> None:
+    def park(self, room: ReplyRoom) -> None:
         self.found = []
         self.parked = True
         room.park(self)

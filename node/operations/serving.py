@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from quorumcache.node.operations.failure import NOT_THE_LEADER
+from quorumcache.node.operations.failure import CROWDED, NOT_THE_LEADER
 from quorumcache.node.operations.forwarded import Answering, ForwardedRead, ForwardedWrite
 from quorumcache.node.operations.hold_waits import HoldWaits
 from quorumcache.node.operations.lock_answers import LOCK_ASKS
@@ -432,6 +432,5 @@ class Serving(Answering):
         if hint is not None:
             answer = (*answer, hint)
         if not self.peers.send_bulk(node_id, answer):
-            why = "too many values are queued for the node that asked"
-            self.peers.send(node_id, (FORWARD_REFUSED, request_id, self.node_id, why))
+            self.peers.send(node_id, (FORWARD_REFUSED, request_id, self.node_id, CROWDED))
         self.host.flush_soon()

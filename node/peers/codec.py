@@ -183,6 +183,15 @@ _frame_of_items: Final = _chosen.frame_of_items
 _intact_frames: Final = _chosen.intact_frames
 
 
+def value_bytes_of(item: tuple[Any, ...]) -> int:
+    """About how long an answer with values becomes when it is packed (FORWARD_ITEMS, and
+    FORWARD_FOUND): its values, without the rest."""
+    values = item[2] if len(item) > 2 else ()
+    if not isinstance(values, tuple | list):
+        return 0
+    return sum([len(value) for value in values if isinstance(value, bytes)])
+
+
 def encode_items(packed: list[bytes]) -> bytes:
     """One frame of items that are already msgpack, as `pack_item` makes them. `PeerFrameError` if
     it is longer than a frame may be."""

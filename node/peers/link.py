@@ -57,9 +57,7 @@ BULK_FRAME_BYTES: Final = 256 << 10  # of values in a frame: a heartbeat may wai
 BULK_BYTES_MAX: Final = 16 << 20  # of values that wait; what is refused is asked for again
 SMALL_BULK_BYTES: Final = 4 << 10  # values up to this size may fill as much again
 ITEM_BYTES_MAX: Final = FRAME_BYTES_MAX - 16  # an item must fit into a frame of its own
-FRAME_BYTES_GOAL: Final = (
-    256 << 10
-)  # an outbox that passes this becomes a frame before the turn ends
+FRAME_BYTES_GOAL: Final = 256 << 10  # an outbox that passes this becomes a frame at once
 
 _TCP_NOTSENT_LOWAT: Final = 25  # Linux; the socket module has no name for it before 3.12
 
@@ -344,13 +342,14 @@ class PeerLink(asyncio.Protocol):
             self.flush()
         return True
 
+    def has_bulk_room(self, size: int) -> bool:
+        """May a value of this size wait for the transport? Asked before it is packed, too."""
+        return self.bulk_bytes <= BULK_BYTES_MAX * (1 if size > SMALL_BULK_BYTES else 2)
+
     def send_bulk(self, packed: bytes) -> bool:
         """`send` for values on their way to a client: they leave when nothing else waits, so that
-        a client that reads a lot does not hold up the heartbeats of a whole node. A small one is
-        not refused because of clients that read large ones.
-        """
-        bytes_max = BULK_BYTES_MAX if len(packed) > SMALL_BULK_BYTES else 2 * BULK_BYTES_MAX
-        if self.bulk_bytes > bytes_max or not self.is_ready or self.closing:
+        they hold up no heartbeats. A small one is not refused because of large ones."""
+        if not self.has_bulk_room(len(packed)) or not self.is_ready or self.closing:
             return False
         if len(packed) > ITEM_BYTES_MAX:
             self._owner.link_item_too_long(self, len(packed))

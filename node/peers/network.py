@@ -22,7 +22,7 @@ from typing import Any
 
 from quorumcache.node.clock import Clock
 from quorumcache.node.errors import PeerError
-from quorumcache.node.peers.codec import Hello, Items, Refusal, pack_item
+from quorumcache.node.peers.codec import Hello, Items, Refusal, pack_item, value_bytes_of
 from quorumcache.node.peers.datagram_paths import DatagramPaths
 from quorumcache.node.peers.datagrams import DatagramPath
 from quorumcache.node.peers.dialer import Dialer
@@ -241,8 +241,8 @@ class PeerNetwork:
 
     def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """`send` for values on their way to a client: everything else goes before them."""
-        link = self._ready.get(node_id)
-        if link is not None and link.send_bulk(pack_item(item)):
+        link, size = self._ready.get(node_id), value_bytes_of(item)
+        if link is not None and link.has_bulk_room(size) and link.send_bulk(pack_item(item)):
             self._counters.peer_messages_sent += 1
             return True
         self._counters.peer_messages_dropped += 1

@@ -128,8 +128,16 @@ def value_line(key: bytes, item: bytes, with_cas: bool) -> bytes:
     """One hit of a retrieval, header line and block, of a packed item. END_LINE is the caller's."""
     if not with_cas:
         return b"VALUE " + key + item[ITEM_DATA:]
+    head, start = value_start(key, item, True)
+    return head + item[start:]
+
+
+def value_start(key: bytes, item: bytes, with_cas: bool) -> tuple[bytes, int]:
+    """`value_line` in two: what has to be made of it, and where the rest begins in the item."""
+    if not with_cas:
+        return b"VALUE " + key, ITEM_DATA
     line_end = item.index(b"\r\n", ITEM_DATA)
-    return b"VALUE %b%b %d%b" % (key, item[ITEM_DATA:line_end], cas_unique(item), item[line_end:])
+    return b"VALUE %b%b %d" % (key, item[ITEM_DATA:line_end], cas_unique(item)), line_end
 
 
 def value_head(key: bytes, item: bytes, with_cas: bool) -> bytes:

@@ -29,7 +29,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.operations.forwards.WRITE_BYTES_MAX": (16 << 10, 128 << 10),
     "node.clients.replies.FIRST_READ_BYTES": (256, 4 << 10),
     "node.clients.replies.WRITE_CHUNK_BYTES": (64, 4 << 10),
-    "node.clients.retrievals.WINDOW_KEYS": (1, 2, 8),
+    "node.clients.windows.WINDOW_KEYS": (1, 2, 8),
     "node.clients.retrievals.COPY_BYTES_MAX": (16,),
     "node.operations.deadlines.DEADLINES_MIN": (1, 50),
     "node.operations.serving.REPLY_BYTES_MAX": (64, 4 << 10),
@@ -155,7 +155,6 @@ IMPORTED_BY = {
     "node.consensus.progress.SNAPSHOT_SILENT_CHECKS": ("node.consensus.raft.replication",),
     "node.directory.starts.REPORT_MS": ("node.directory.reports", "node.member"),
     "node.wal.queue.QUEUED_BYTES_MAX": ("node.replica.host",),
-    "node.clients.retrievals.WINDOW_KEYS": ("node.clients.handlers",),
     "node.clients.context.REPLY_BYTES_MAX": ("node.clients.server",),
     "node.clients.replies.SLOTS_MAX": (
         "node.clients.connection",

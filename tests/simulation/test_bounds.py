@@ -42,7 +42,7 @@ def test_bounds_hold_meanwhile_and_come_back() -> None:
     small = {name: drawn[0] for name, drawn in BOUNDS.items()}
     with applied(small):
         assert {name: value(name) for name in BOUNDS} == small
-        assert import_module("quorumcache.node.clients.handlers").WINDOW_KEYS == 1
+        assert import_module("quorumcache.node.clients.connection").SLOTS_MAX == 2
     assert {name: value(name) for name in before} == before
 
 

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES
-from quorumcache.node.clients.retrievals import WINDOW_KEYS
+from quorumcache.node.clients.windows import WINDOW_KEYS
 from quorumcache.node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
 from quorumcache.node.protocol.value_blocks import ValueLimits
 from quorumcache.node.store.commands import OP_FLUSH, OP_STORE_PIECES

@@ -126,3 +126,22 @@ def test_me() -> None:
     client, said = read(b"me k\r\n", item(STALE))
     assert said.startswith(b"ME k exp=-1 la=0 cas=7 fetch=no "), "it wins nothing"
     assert read(b"me k\r\n", None)[1] == b"EN\r\n"
+
+
+@pytest.mark.parametrize("line", [b"mg k s t\r\n", b"me k\r\n"])
+@pytest.mark.parametrize("target", [0, 2])
+def test_what_another_node_sends_for_a_short_reply_counts_as_it_came(
+    line: bytes, target: int
+) -> None:
+    """Or a client that asks for the sizes of large values has a thousand of them under way."""
+    client = Client()
+    large = bytes(1_000_000)
+    for _ in range(3):
+        client.send(line)
+        (asked,) = client.coordinator.meta_reads
+        client.coordinator.meta_reads.clear()
+        asked.target = target
+        asked.finish([item(value=large)])
+        client.turn()
+        assert len(client.read()) < 200
+    assert (client.connection.replies.expected_bytes > len(large)) == (target != 0)

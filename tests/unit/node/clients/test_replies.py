@@ -9,11 +9,12 @@ from quorumcache.node.clients.context import REPLY_BYTES_MAX
 from quorumcache.node.clients.replies import (
     FIRST_READ_BYTES,
     LEAST_READ_BYTES,
+    REFER_BYTES,
     SLOTS_MAX,
     WRITE_CHUNK_BYTES,
     Replies,
-    Slot,
 )
+from quorumcache.node.clients.slots import Slot
 from quorumcache.node.store.results import STORED
 from tests.support.fake_server import (
     Client,
@@ -280,13 +281,25 @@ def test_pieces_of_an_unfinished_reply_leave_when_it_is_its_turn() -> None:
 
 def test_a_chunk_for_the_transport_is_of_about_the_bound() -> None:
     replies = queue()
-    piece = bytes(WRITE_CHUNK_BYTES // 4 + 1)
-    for _ in range(6):
+    piece = bytes(WRITE_CHUNK_BYTES // 8 + 1)
+    for _ in range(12):
         replies.reply(piece)
     assert [len(replies.next_chunk()), len(replies.next_chunk())] == [
+        8 * len(piece),
         4 * len(piece),
-        2 * len(piece),
     ]
+
+
+def test_a_large_piece_goes_to_the_transport_by_itself() -> None:
+    """To join it with others would be to copy it."""
+    replies = queue()
+    large = bytes(REFER_BYTES)
+    for piece in (b"a", b"b", large, b"c", large):
+        replies.reply(piece)
+    chunks = [replies.next_chunk() for _ in range(4)]
+    assert chunks == [b"ab", large, b"c", large]
+    assert chunks[1] is chunks[3] is large
+    assert replies.reply_bytes == 0
 
 
 def test_reserved_room_follows_what_reads_have_brought() -> None:

@@ -1,6 +1,6 @@
 """Retrievals of several keys: one after the other, a window of keys at a time, one reply."""
 
-from quorumcache.node.clients.retrievals import WINDOW_KEYS
+from quorumcache.node.clients.windows import WINDOW_KEYS
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.store.results import STORED
 from tests.support.fake_server import Client, item, keys_of, set_line, value_lines

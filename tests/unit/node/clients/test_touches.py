@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorumcache.node.clients.retrievals import WINDOW_KEYS
+from quorumcache.node.clients.windows import WINDOW_KEYS
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.store.results import ITEM, NOT_FOUND
 from tests.support.fake_server import Client, item, keys_of, value_lines

@@ -7,7 +7,7 @@ import pytest
 
 from quorumcache.node.clients.large_handlers import value_begins, value_ends, value_piece
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import Slot
+from quorumcache.node.clients.slots import Slot
 from quorumcache.node.clients.uploads import (
     DROPPED,
     PIECE_NS,

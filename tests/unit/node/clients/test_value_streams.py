@@ -7,6 +7,7 @@ import pytest
 
 from quorumcache.node.clients import value_streams
 from quorumcache.node.clients.context import ClientContext
+from quorumcache.node.clients.pumps import Pumps
 from quorumcache.node.clients.replies import STREAMS_MAX, Replies
 from quorumcache.node.clients.value_streams import (
     FetchedStream,
@@ -17,6 +18,7 @@ from quorumcache.node.clients.value_streams import (
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.store.item import PIECES, pack_header
 from quorumcache.node.store.store import ShardStore
+from tests.support.manual_loop import ManualLoop
 
 VALUE = (b"abc", b"de")
 ITEM = pack_header(PIECES, 0, 1) + b" 0 5\r\n" + (7).to_bytes(8, "big")
@@ -44,7 +46,7 @@ class Pieces:
 
 def context(pieces: Pieces | None = None, groups: Any = None) -> ClientContext:
     made = SimpleNamespace(
-        pumps=SimpleNamespace(add=lambda replies: None),
+        pumps=Pumps(cast(Any, ManualLoop())),
         coordinator=SimpleNamespace(pieces=pieces),
         groups=groups or {},
         reply_bytes_max=1000,

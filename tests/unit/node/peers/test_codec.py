@@ -28,6 +28,7 @@ from quorumcache.node.peers.codec import (
     encode_items,
     encode_refusal,
     pack_item,
+    value_bytes_of,
 )
 from tests.support.founding import disk_id
 
@@ -248,3 +249,11 @@ def test_another_protocol_version_is_named_whatever_follows() -> None:
 
 def test_the_frame_is_as_documented() -> None:
     assert encode_frame(b"abc") == pack(">II", 3, crc32(b"abc")) + b"abc"
+
+
+def test_how_long_an_answer_becomes_is_told_by_its_values() -> None:
+    assert value_bytes_of((35, 1, [b"abc", None, b"de"])) == 5
+    assert value_bytes_of((56, 1, (b"abc", 0, 1))) == 3
+    assert value_bytes_of((56, 1, ())) == 0
+    assert value_bytes_of((36, 1, 2, "why")) == 0
+    assert value_bytes_of((1,)) == 0

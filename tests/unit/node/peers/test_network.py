@@ -19,6 +19,7 @@ import pytest
 from quorumcache.bench.ports import free_ports
 from quorumcache.node.clock import SystemClock
 from quorumcache.node.errors import PeerFrameError, StartupError
+from quorumcache.node.peers import network as network_module
 from quorumcache.node.peers.codec import (
     FRAME_BYTES_MAX,
     PROTOCOL_VERSION,
@@ -32,6 +33,7 @@ from quorumcache.node.peers.codec import (
     encode_items,
     pack_item,
 )
+from quorumcache.node.peers.link import BULK_BYTES_MAX
 from quorumcache.node.peers.network import PeerNetwork, PeerSpec
 from quorumcache.node.peers.open_links import UNKNOWN_LINKS_MAX
 from quorumcache.node.peers.peer import ONE_WAY_NS
@@ -918,6 +920,36 @@ def test_an_item_that_no_frame_can_carry_is_refused_and_holds_nothing_up() -> No
             assert a.send(2, (1, b"short"))
             a.flush()
             assert (await at_b.wait("item", 1))[2] == (1, b"short")
+
+    run(test())
+
+
+def test_values_without_room_are_refused_before_they_are_packed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A leader that is asked for far too much would spend its turns on copies of values."""
+    packed: list[int] = []
+
+    def pack(item: tuple[Any, ...]) -> bytes:
+        packed.append(len(item[2]))
+        return pack_item(item)
+
+    async def test() -> None:
+        async with World() as world:
+            a, at_a = await world.start(1)
+            await world.start(2)
+            await at_a.wait("up", 2)
+            monkeypatch.setattr(network_module, "pack_item", pack)
+            large = (35, 1, (bytes(BULK_BYTES_MAX // 4),))
+            sent = 0
+            while a.send_bulk(2, large):
+                sent += 1
+                assert sent < 10
+            assert len(packed) == sent
+            assert a.send_bulk(2, (35, 2, (b"small",))), "a small one still has room"
+            assert a.send_bulk(2, (35, 2, (None,)))
+            assert not a.send_bulk(2, large)
+            assert len(packed) == sent + 2
 
     run(test())
 
