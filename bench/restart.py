@@ -184,8 +184,6 @@ def measure_restart(
     quiet_ms = listen(node)
     say(f"{items:,} items are stored")
     _fill(cluster, generator, items, directory)
-    say(f"node {node.name} is killed, and started with its log")
-    by_log = come_back(cluster, cpus)
     say("snapshots are awaited")
     with Pings(node) as pings:
         rss_at_rest(cluster.pids)
@@ -201,6 +199,9 @@ def measure_restart(
         start_again(node, cpus)
         with Pings(node) as receiver:
             rss_at_rest(cluster.pids)
+    say(f"{items:,} items are stored, and node {node.name} is killed, and started with its log")
+    _fill(cluster, generator, items, directory)
+    by_log = come_back(cluster, cpus)
     return Restart(
         items=items,
         empty_seconds=empty_seconds,

@@ -224,9 +224,9 @@ def test_a_node_is_measured_empty_and_then_full(
 ) -> None:
     world: Any = Cluster(monkeypatch, ITEMS)
     result = measure_restart(world, world, ITEMS, tmp_path, lambda text: None)
-    empty, full = "restart c,led,listen,fill,come back,rest", "restart c,listen"
-    behind = "stop,fill,rest,restart c,rest"
-    assert ",".join(world.done) == f"{empty},{full},{behind}"
+    empty, full = "restart c,led,listen,fill,rest", "restart c,listen"
+    behind, by_log = "stop,fill,rest,restart c,rest", "fill,come back"
+    assert ",".join(world.done) == f"{empty},{full},{behind},{by_log}"
     assert result == Restart(
         items=ITEMS,
         empty_seconds=0.5,
