@@ -1,6 +1,7 @@
 """How fast a node of a filled cluster is back: from its start until it serves, by the items it
-loads; and the longest stall of its loop, as a client sees it that asks every two milliseconds. What
-the node's loop, or the client, waited for a processor meanwhile is no stall of ours, and taken off.
+loads; after it was killed, by its log; and the longest stall of its loop, as a client sees it that
+asks every two milliseconds. What the node's loop, or the client, waited for a processor meanwhile
+is no stall of ours, and taken off.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from quorumcache.bench import procfs
 from quorumcache.bench.addresses import Address
@@ -34,8 +36,18 @@ READY: Final = b" ready: memcached "
 _POLL_SECONDS: Final = 0.005
 _CONNECTIONS: Final = 48
 _TIMES: Final = ("empty s", "start s", "items/s")
+_BY_LOG: Final = ("by log s", "by log ms", "others ms")
 _STALLS: Final = ("quiet ms", "snapshots ms", "started ms", "sent ms", "received ms")
-_COLUMNS: Final = ("items", "", *_TIMES, *_STALLS)
+_COLUMNS: Final = ("items", "", *_TIMES, *_BY_LOG, *_STALLS)
+
+
+class ByLog(NamedTuple):
+    """How a node comes back that was killed before its log was in snapshots. `seconds`: from its
+    start until it serves all its shards. The longest stalls: its own, and of the others."""
+
+    seconds: float
+    own_ms: float
+    others_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +60,7 @@ class Restart:
     items: int
     empty_seconds: float
     seconds: float
+    by_log: ByLog
     quiet_ms: float
     snapshots_ms: float
     started_ms: float
@@ -117,6 +130,11 @@ def start_again(node: LocalNode, cpus: tuple[int, ...]) -> float:
     it waited for a processor taken off.
     """
     node.stop()
+    return start(node, cpus)
+
+
+def start(node: LocalNode, cpus: tuple[int, ...]) -> float:
+    """The same of one that does not run."""
     before = node.log_bytes()
     began = time.perf_counter()
     node.start(cpus)
@@ -127,6 +145,28 @@ def start_again(node: LocalNode, cpus: tuple[int, ...]) -> float:
 
     wait_for(f"the start of node {node.name}", serves, every_seconds=_POLL_SECONDS)
     return time.perf_counter() - began - procfs.queued_ms(node.pid) / 1e3
+
+
+def come_back(cluster: LocalCluster, cpus: tuple[int, ...]) -> ByLog:
+    """Kill the last node and start it."""
+    *others, node = cluster.nodes
+
+    def serves() -> bool:
+        node.check_alive()
+        with TextClient(node.address, START_SECONDS) as client:
+            topology = client.topology()
+        return topology is not None and topology.is_led(node.name)
+
+    with ExitStack() as stack:
+        asked = [stack.enter_context(Pings(other)) for other in others]
+        node.kill()
+        seconds = start(node, cpus)
+        with Pings(node) as own:
+            before_ms = procfs.queued_ms(node.pid)
+            seconds += wait_for(f"the shards of node {node.name}", serves)
+            seconds -= (procfs.queued_ms(node.pid) - before_ms) / 1e3
+            time.sleep(LISTEN_SECONDS)
+    return ByLog(seconds, own.longest_ms, max(pings.longest_ms for pings in asked))
 
 
 def measure_restart(
@@ -159,10 +199,14 @@ def measure_restart(
         start_again(node, cpus)
         with Pings(node) as receiver:
             rss_at_rest(cluster.pids)
+    say(f"{items:,} items are stored, and node {node.name} is killed, and started with its log")
+    _fill(cluster, generator, items, directory)
+    by_log = come_back(cluster, cpus)
     return Restart(
         items=items,
         empty_seconds=empty_seconds,
         seconds=seconds,
+        by_log=by_log,
         quiet_ms=quiet_ms,
         snapshots_ms=pings.longest_ms,
         started_ms=started_ms,
@@ -190,9 +234,11 @@ def _fill(cluster: LocalCluster, generator: Generator, items: int, directory: Pa
 def goals(found: Restart) -> list[Goal]:
     """What it is held to."""
     stalls = max(found.snapshots_ms, found.started_ms, found.sent_ms, found.received_ms)
+    by_log = max(found.by_log.own_ms, found.by_log.others_ms)
     return [
         Goal("items loaded at a start", found.per_second, PER_SECOND_LEAST, "/s", is_least=True),
         Goal("longest stall by snapshots and a start", stalls, STALL_MS_MOST, "ms"),
+        Goal("longest stall by a node that comes back by its log", by_log, STALL_MS_MOST, "ms"),
     ]
 
 
@@ -208,6 +254,9 @@ def restart_table(found: Restart) -> Table:
                 f"{found.empty_seconds:.2f}",
                 f"{found.seconds:.2f}",
                 f"{found.per_second:,.0f}",
+                f"{found.by_log.seconds:.2f}",
+                f"{found.by_log.own_ms:.1f}",
+                f"{found.by_log.others_ms:.1f}",
                 f"{found.quiet_ms:.1f}",
                 f"{found.snapshots_ms:.1f}",
                 f"{found.started_ms:.1f}",
@@ -217,12 +266,21 @@ def restart_table(found: Restart) -> Table:
         ),
         notes=(
             "start s: from the start of the process until it serves, but for what it waited for a"
-            " processor; empty s: without items, and taken off for items/s.",
+            " processor; empty s: without items, and taken off for items/s. by log s: the same of a"
+            " node that was killed right after the items were stored, until it knows the leaders of"
+            " all its shards.",
             "ms: the longest wait of a client that asks for the version every"
-            f" {1000 * PING_SECONDS:g} ms: of a quiet node, while snapshots are taken, in"
+            f" {1000 * PING_SECONDS:g} ms: of the node that was killed and is back, of the others"
+            " from its end on, of a quiet node, while snapshots are taken, in"
             f" {LISTEN_SECONDS:g} s after the start, of a node that sends snapshots to one that was"
             " away, and of that. What they waited for a processor is taken off.",
             *goal_notes(goals(found)),
         ),
-        data={"restart": {"items": found.items, "per_second": found.per_second}},
+        data={
+            "restart": {
+                "items": found.items,
+                "per_second": found.per_second,
+                "by_log": found.by_log._asdict(),
+            }
+        },
     )

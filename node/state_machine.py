@@ -283,6 +283,11 @@ class StateMachine:
     def retire(self) -> None:
         """Nobody reads it any more: its group has left this node."""
 
+    def let_go(self) -> bool:
+        """Its group has left this node, and nobody asks it for anything: free the state, some of it
+        with each call. Whether there is more."""
+        return False
+
     def lead(self, leads: bool, now_ms: int) -> None:
         """This replica leads its group from now on, or does not: also for the hints alone."""
 

@@ -39,6 +39,6 @@ def memory_of(node: ObservedNode) -> Memory:
         tables += store.memory_bytes - store.bytes_used
         index += store.items.memory_bytes
         sessions += store.sessions.memory_bytes
-        retired += store.items.retired_bytes
+        retired += store.retired_bytes
     log = sum(group.log.log_bytes for group in node.host.groups.values())
     return Memory(items, tables, index, sessions, retired, slab_free_bytes(), log)

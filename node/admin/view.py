@@ -87,6 +87,9 @@ class ObservedStore(Protocol):
     # With the tables.
     @property
     def memory_bytes(self) -> int: ...
+    # Of what has gone and is not freed yet.
+    @property
+    def retired_bytes(self) -> int: ...
     @property
     def sessions(self) -> ObservedSessions: ...
     @property

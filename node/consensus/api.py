@@ -415,6 +415,11 @@ class ReplicatedLog:
         entries, and what is copied."""
         return 0
 
+    def let_go(self, work_max: int) -> int:
+        """The replica has left this node, and is asked for nothing any more: free its entries, some
+        with each call. Returns the work that was done, as `pack` does; 0 when none are left."""
+        return 0
+
     def snapshot_meta(self, index: Index) -> SnapshotMeta:
         """What a snapshot of the state after applying `index` must carry. `first_index` - 1 <=
         `index` <= `commit_index`."""

@@ -7,6 +7,7 @@ applied), `read_rounds` (reads without a lease), `group` (one replica of one sha
 `ticking` (time passes), `turn_bounds` (what all groups do in a turn, at most), `turns` (when the
 host has its next turn), `bundled` (entries of many groups at once), `beating` (heartbeats of many
 groups at once), `host` (all groups on one log), `starter` (starts a replica from what the disk
-holds), `removal` (one leaves the node), `steering` (a group's next step to another replica set),
-`handover` (a node that stops gives its leaderships away).
+holds), `freeing` (memory of those that left), `removal` (one leaves the node), `steering` (a
+group's next step to another replica set), `handover` (a node that stops gives its leaderships
+away).
 """

@@ -5,7 +5,8 @@ durable, and a replica that starts without that must not vote. So the order is:
 
  1. The host stops the replica (`ReplicaHost.remove_group`). It promises nothing any more, and
     nothing of it is added to the log or to the snapshots. A save that the disk already has is done
-    before the deletion: the disk replaces and removes files in the order of the calls.
+    before the deletion: the disk replaces and removes files in the order of the calls. Its memory
+    is freed bit by bit (`freeing.py`).
  2. `groups.born` says that the replica is leaving, and what term and vote it had: a later replica
     of the group goes on from there. A leader that stood still through all of this counts what it
     hears of the later one for the earlier one; it must be refused as the earlier one would have
@@ -31,6 +32,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.errors import DiskRefused, StorageError
+from quorumcache.node.replica.freeing import Freeing
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class ReplicaRemover:
         self._forget = forget
         self._on_fatal = on_fatal
         self._under_way: set[int] = set()
+        self._freeing = Freeing(host.loop)
 
     async def remove(self, group_id: int) -> None:
         """Remove a replica, running or only on the disk; nothing is left of it when this returns.
@@ -71,8 +74,10 @@ class ReplicaRemover:
         next start, as the disk has it. A full disk is waited for. A disk that fails ends the node.
         """
         state = self._local_state
-        if group_id in self._host.groups:
+        group = self._host.groups.get(group_id)
+        if group is not None:
             self._host.remove_group(group_id)
+            self._freeing.take(group)
         elif group_id not in state.leaving and group_id not in state.births:
             raise ValueError(f"group {group_id} has no replica here")
         self._forget(group_id)

@@ -51,6 +51,9 @@ pack_unique: Final = Struct(">Q").pack
 EXTENDED_EXTRA_BYTES: Final = 32
 """What append takes at most beside what it adds: rounding, and a length of more digits."""
 
+PIECES_PER_TIDY: Final = 128
+"""Pieces of values that have gone which one `tidy` frees: 16 MiB, about a millisecond."""
+
 ITEM_EXTRA_BYTES: Final = 48 + 56 + ITEM_DATA + 26
 """What an item takes at most beside its key and its value, tables not counted: two bytes objects
 (`block_bytes`), the header, and the flags, the length and the line ends of the wire form."""
@@ -68,6 +71,7 @@ class ShardState(StateMachine):
         "expiry",
         "fences",
         "gate",
+        "gone",
         "holds",
         "incoming",
         "items",
@@ -105,6 +109,9 @@ class ShardState(StateMachine):
         self.values: dict[int, tuple[bytes, ...]] = {}
         """The values of large items, in pieces. Invariant between commands: its keys are the value
         ids of the items with the bit PIECES, and no two items have the same."""
+        self.gone: list[bytes] = []
+        """Pieces of values that went all at the same time: `tidy` frees them, and as many as a new
+        value has. A gigabyte at once is a tenth of a second. No part of the state."""
         self.value_counter = 1
         """The value id handed out last. Always odd, never decreases."""
         self.staging = Staging()
@@ -148,6 +155,11 @@ class ShardState(StateMachine):
         return self.bytes_used + self.items.memory_bytes + self.table_bytes
 
     @property
+    def retired_bytes(self) -> int:
+        """What items and values take that have gone and are not freed yet."""
+        return self.items.retired_bytes + sum(map(len, self.gone))
+
+    @property
     def fence_counter(self) -> int:
         """The fencing token that this shard has handed out last."""
         return self.locks.last_token
@@ -165,6 +177,10 @@ class ShardState(StateMachine):
     def tidy(self) -> int:
         """See `StateMachine.tidy`."""
         moved = self.items.tidy()
+        gone = len(self.gone)
+        if gone:
+            del self.gone[-PIECES_PER_TIDY:]
+            moved += gone - len(self.gone)
         self.table_bytes = (
             self.queue.memory_bytes
             + self.expiry.memory_bytes
@@ -184,6 +200,7 @@ class ShardState(StateMachine):
         self.cas_counter = other.cas_counter
         other.items.inherit(self.items)
         self.items = other.items
+        self._drop_values()
         self.values = other.values
         self.value_counter = other.value_counter
         self.staging = other.staging
@@ -213,6 +230,12 @@ class ShardState(StateMachine):
     def retire(self) -> None:
         """See `StateMachine.retire`."""
         self.gate.table = None
+
+    def let_go(self) -> bool:
+        """See `StateMachine.let_go`. What an image has stays until it is closed."""
+        self.drop_all()
+        self.tidy()
+        return self.retired_bytes > 0
 
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
@@ -249,6 +272,12 @@ class ShardState(StateMachine):
         self.items.clear()
         self.expiry.clear()
         self.queue.clear()
+        self._drop_values()
+
+    def _drop_values(self) -> None:
+        """All values are gone."""
+        for value in self.values.values():
+            self.gone += value
         self.values.clear()
 
     def put(self, key: bytes, item: bytes) -> None:
@@ -287,6 +316,8 @@ class ShardState(StateMachine):
         The number is odd, so no item without the bit PIECES, which ends with a line feed, looks as
         if it ended with one.
         """
+        if self.gone:
+            del self.gone[max(0, len(self.gone) - len(value)) :]
         self.value_counter += 2
         self.values[self.value_counter] = value
         return pack_unique(self.value_counter)

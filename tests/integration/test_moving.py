@@ -5,6 +5,7 @@ Real processes. How long it takes is for the command to measure.
 
 from __future__ import annotations
 
+from quorumcache.bench.changes import item
 from quorumcache.bench.cluster import ClusterOptions, LocalCluster
 from quorumcache.bench.measure import Progress
 from quorumcache.bench.moving import join_table, run_join, run_shard_moves, shard_table
@@ -34,7 +35,20 @@ def test_a_shard_moves_beside_a_load() -> None:
 def test_a_node_joins_beside_a_load() -> None:
     with LocalCluster(ClusterOptions(shards=8)) as cluster:
         join = run_join(cluster, items=500, rate=20, quiet_seconds=0.5)
+        topology = cluster.topology()
+    assert topology is not None
+    joined = topology.map.node_named("d")
+    assert joined is not None
+
+    def is_held(key: bytes) -> bool:
+        return joined.node_id in topology.map.replicas_of(topology.map.shard_of(key))
+
+    stored = [sum(map(len, item(number))) for number in range(500) if is_held(item(number)[0])]
+    # Of the load's keys, which have short values: the longer the join takes, the more there are.
+    written = sum(
+        is_held(key) for one in join.run.load.expected.values() for key in one.acknowledged
+    )
     assert join.run.failures == 0
-    assert 0 < join.held_items <= 500 + 100 * len(join.run.load.present)
-    assert join.held_bytes > 100 * join.held_items
+    assert 0 < len(stored) <= join.held_items <= len(stored) + written
+    assert join.held_bytes > sum(stored)
     assert len(join_table(join).rows) == 3

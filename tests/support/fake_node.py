@@ -66,6 +66,10 @@ class FakeStore:
     def memory_bytes(self) -> int:
         return self.bytes_used + 1000
 
+    @property
+    def retired_bytes(self) -> int:
+        return self.items.retired_bytes
+
     def put(self, key: bytes, value: bytes, expires_at_ms: int = 0) -> None:
         header = bytes([expires_at_ms > 0]) + expires_at_ms.to_bytes(8, "big") + bytes(8)
         self.items.put(key, header + wire_data(0, value), 1)

@@ -286,6 +286,9 @@ class ScriptedLog:
         self.to_let_go -= work
         return work
 
+    def let_go(self, work_max: int) -> int:
+        return self.pack(work_max)
+
     def pace_learners(self, budget: Any) -> None:
         self.budget = budget
 

@@ -319,6 +319,12 @@ class Raft(RaftState):
     def pack(self, work_max: int) -> int:
         return self.log.let_go(work_max) or self.log.pack(self.emitted_index, work_max)
 
+    def let_go(self, work_max: int) -> int:
+        log = self.log
+        if log.first_index <= log.last_index:
+            log.restore(log.last_index, log.last_term)
+        return log.let_go(work_max)
+
     def persisted(self, last_index: Index, last_term: Term) -> bool:
         self.has_durable_state = True
         # Only entries of our own reign count: they are never overwritten while it lasts, so what

@@ -10,9 +10,11 @@ from quorumcache.node.consensus.log import (
     DROPPED_AT_ONCE_MAX,
     ENTRY_OVERHEAD_BYTES,
     LOOSE_ENTRIES_MAX,
+    RUN_BYTES_PER_WORK,
+    RUNS_AT_ONCE_MAX,
     EntryLog,
 )
-from quorumcache.node.consensus.packed import PACKED_OVERHEAD_BYTES
+from quorumcache.node.consensus.packed import PACKED_OVERHEAD_BYTES, RUN_BYTES_GOAL
 from quorumcache.node.consensus.values import Entry
 from tests.support.raft_solo import log_of
 
@@ -253,14 +255,69 @@ def test_many_entries_that_are_dropped_are_let_go_bit_by_bit(way: str) -> None:
     assert log.let_go(count) == 0
 
 
-def test_few_entries_are_let_go_at_once_and_so_is_what_is_left_of_others() -> None:
+def test_few_entries_go_at_once_and_leave_those_of_before_to_be_let_go() -> None:
     few, many = DROPPED_AT_ONCE_MAX, DROPPED_AT_ONCE_MAX + 1
-    log = EntryLog(entries=log_of((1,) * (2 * many + few)))
+    log = EntryLog(entries=log_of((1,) * (many + few)))
     log.compact(many)
+    log.compact(many + few)
+    assert log.let_go(2 * many) == many
+
+
+@pytest.mark.parametrize("rest", [0, 1])
+def test_there_is_never_more_to_let_go_than_a_log(rest: int) -> None:
+    """`rest`: of what the log keeps the last time."""
+    many = DROPPED_AT_ONCE_MAX + 1
+    log = EntryLog(entries=log_of((1,) * (5 * many + rest)))
     log.compact(2 * many)
-    assert len(log.dropped) == many, "never more than one log of it"
-    log.compact(2 * many + few)
+    log.compact(3 * many)
+    assert len(log.dropped) == 2 * many
+    log.compact(5 * many)
+    assert len(log.dropped) == 2 * many
+    assert {entry.index for entry in log.dropped} == set(range(3 * many + 1, 5 * many + 1))
+    assert len(log.entries) == rest
+
+
+def packed_log(runs: int) -> EntryLog:
+    """So many runs, each of an entry, and a loose entry behind them."""
+    log = EntryLog()
+    for index in range(1, runs + 2):
+        log.append(Entry(index, 1, 0, bytes(RUN_BYTES_GOAL)))
+    log.take_unstable()
+    log.pack(runs, 1 << 30, 1)
+    assert (len(log.packed), len(log.entries)) == (runs, 1)
+    return log
+
+
+@pytest.mark.parametrize("way", ["compacted", "in part", "restored"])
+def test_many_packed_runs_that_are_dropped_are_let_go_bit_by_bit(way: str) -> None:
+    runs = RUNS_AT_ONCE_MAX + 1
+    log = packed_log(runs + 1)
+    if way == "compacted":
+        log.compact(runs + 1)
+        assert (log.packed, len(log.entries)) == ([], 1)
+    elif way == "in part":
+        log.compact(runs)
+        assert [run.first_index for run in log.packed] == [runs + 1]
+    else:
+        log.restore(runs + 5, 2)
+        assert log.packed == []
+    dropped = runs if way == "in part" else runs + 1
+    each = 1 + RUN_BYTES_GOAL // RUN_BYTES_PER_WORK
+    assert log.let_go(each + 1) == 2 * each, "until it is too much"
+    assert log.let_go(1) == each
+    assert log.let_go(1 << 30) == (dropped - 3) * each
     assert log.let_go(1) == 0
+
+
+def test_few_packed_runs_go_at_once_and_of_many_there_is_never_more_than_a_log() -> None:
+    few, many = RUNS_AT_ONCE_MAX, RUNS_AT_ONCE_MAX + 1
+    log = packed_log(3 * many + few)
+    log.compact(2 * many)
+    log.compact(2 * many + few)
+    assert len(log.dropped_runs) == 2 * many
+    log.compact(3 * many + few)
+    assert len(log.dropped_runs) == 2 * many
+    assert log.packed == []
 
 
 @pytest.mark.parametrize("packed", [0, 3])

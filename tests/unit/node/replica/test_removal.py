@@ -348,6 +348,20 @@ def test_each_step_of_a_removal_is_durable_before_the_next() -> None:
     assert [*removal.world.host.groups] == [2]
 
 
+def test_what_a_removed_replica_held_is_freed_but_not_in_that_turn() -> None:
+    removal = Removal(1)
+    group, log = removal.world.groups[1], removal.world.logs[1]
+    log.to_let_go = 5000
+    store = shard_store(group.machine)
+    store.apply(1, 1000, [SET])
+    removal.run(lambda: removal.remover.remove(1))
+    assert log.to_let_go == 5000
+    assert len(store.items) > 0
+    removal.world.loop.run()
+    assert log.to_let_go == 0
+    assert len(store.items) == 0
+
+
 def test_a_node_that_keeps_nothing_removes_a_replica_too() -> None:
     removal = Removal(1)
     no_snapshots: Any = None

@@ -35,6 +35,7 @@ from quorumcache.node.store.results import (
     shown_item,
 )
 from quorumcache.node.store.snapshot import encode_view
+from quorumcache.node.store.state import PIECES_PER_TIDY
 from quorumcache.node.store.store import EXPIRED, ShardStore
 from tests.support.item_tables import item_of, items_of
 
@@ -286,3 +287,76 @@ def test_a_state_without_pieces_is_written_as_before() -> None:
     stored(store, OP_SET, b"abc")
     data = b"".join(encode_view(store.view()))
     assert data.startswith(b"\x9c\xb1quorumcache-store\x03")
+
+
+def pieces_gone(store: ShardStore) -> int:
+    return store.retired_bytes // PIECE_BYTES
+
+
+def with_values(count: int, pieces: int) -> ShardStore:
+    store = ShardStore()
+    for number in range(count):
+        value = tuple(bytes(PIECE_BYTES) for _ in range(pieces))
+        head = bytes((PIECES,)) + bytes(16) + b" 0 %d\r\n" % (pieces * PIECE_BYTES)
+        store.put(b"k%d" % number, head + store.new_value(value))
+    return store
+
+
+def test_many_values_that_go_at_once_are_freed_bit_by_bit() -> None:
+    """When all is flushed, or a leader's snapshot takes the place of the state."""
+    for way in ("flushed", "replaced"):
+        store = with_values(PIECES_PER_TIDY, 3)
+        if way == "flushed":
+            store.drop_all()
+            assert store.values == {}
+        else:
+            other = ShardStore()
+            other.values = kept = {1: (b"piece",)}
+            store.become(other)  # Which tidies once.
+            assert store.values is kept
+            assert store.values == {1: (b"piece",)}
+        left = PIECES_PER_TIDY * (3 if way == "flushed" else 2)
+        assert pieces_gone(store) == left
+        while left:
+            assert store.tidy() == PIECES_PER_TIDY
+            left -= PIECES_PER_TIDY
+            assert pieces_gone(store) == left
+        assert store.tidy() == 0
+
+
+def test_a_new_value_frees_as_much_as_it_takes_of_those_that_went() -> None:
+    store = with_values(2, 3)
+    store.drop_all()
+    store.new_value((b"a", b"b"))
+    assert pieces_gone(store) == 4
+    store.new_value((b"a",) * 9)
+    assert pieces_gone(store) == 0
+    store.new_value((b"a",))
+
+
+def test_a_state_that_nobody_uses_any_more_is_let_go_to_its_end() -> None:
+    store = with_values(PIECES_PER_TIDY, 2)
+    assert store.let_go()
+    assert len(store.items) == store.bytes_used == 0
+    assert pieces_gone(store) == PIECES_PER_TIDY
+    assert not store.let_go()
+    assert (store.values, store.retired_bytes) == ({}, 0)
+
+
+def test_what_an_image_has_of_a_state_is_waited_for() -> None:
+    store: Any = ShardStore()
+
+    class Items:
+        """A table of which an image is open."""
+
+        retired_bytes = 7
+
+        def clear(self) -> None: ...
+
+        def tidy(self) -> int:
+            return 0
+
+    store.items = items = Items()
+    assert store.let_go()
+    items.retired_bytes = 0
+    assert not store.let_go()

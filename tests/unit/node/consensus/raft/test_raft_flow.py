@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from quorumcache.node.consensus.api import HANDED_OUT_BYTES, HANDED_OUT_MAX
 from quorumcache.node.consensus.log import LOOSE_ENTRIES_MAX
 from quorumcache.node.consensus.progress import SNAPSHOT_SILENT_CHECKS
@@ -678,3 +680,18 @@ def test_a_learner_that_is_still_a_voter_in_a_joint_change_is_not_paced() -> Non
     (append,) = appends_to(solo, 4)
     assert len(append.entries) == 1
     assert purse.doublings == []
+
+
+@pytest.mark.parametrize("is_leader", [True, False])
+def test_the_log_of_a_replica_that_has_left_is_let_go_bit_by_bit(is_leader: bool) -> None:
+    solo = Solo(terms=(1,) * 1000, term=1)
+    if is_leader:
+        solo.lead()
+    raft = solo.raft
+    raft.step_down()
+    count = raft.last_index
+    assert count >= 1000
+    assert raft.let_go(600) == 600
+    assert raft.log_bytes == 0
+    assert raft.let_go(600) == count - 600
+    assert raft.let_go(600) == 0
