@@ -49,7 +49,7 @@ def quorumcache_bench() -> int:
 def _run(load: Callable[[], Callable[[], int]]) -> int:
     """Load a command and run it. Outside of its `main` there is nothing to clean up."""
     heard = signal.getsignal(signal.SIGINT)
-    if heard is signal.SIG_IGN:  # A shell without job control has started it in the background.
+    if not callable(heard):  # A shell without job control has started it in the background.
         return load()()
     signal.signal(signal.SIGINT, _end)
     main = load()

@@ -11,9 +11,9 @@ draft.py (a map in the making), directory_set.py, detours.py and plan.py (where 
 be), healing.py (nodes that come, die and leave), pacing.py (which moves start), moves.py (the
 directory's own step); estimate.py, cancelling.py, words.py, refusals.py, node_changes.py and
 changes.py (what operators ask for, and nodes that join), vouching.py (a node that is dead before
-the map has its second form). All of these are pure. names.py (host names to addresses), streams.py
-(standard streams) and local_control.py (a local cluster's socket) touch the world: nothing here
-imports them.
+the map has its second form). forbidden.py (errors of system calls that the system forbids)
+is for processes. All of these are pure. names.py (host names to addresses), streams.py (standard
+streams) and local_control.py (a local cluster's socket) touch the world: nothing here imports them.
 """
 
 from quorumcache.ring.cluster_map import ClusterMap

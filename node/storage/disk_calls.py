@@ -80,8 +80,13 @@ def create(path: str, content: bytes) -> int:
 
 
 def space(path: str) -> DiskSpace:
-    """Of the file system that `path` is on."""
-    found = os.statvfs(path or ".")
+    """Of the file system that `path` is on; zeros where the system forbids to ask."""
+    try:
+        found = os.statvfs(path or ".")
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS):
+            raise
+        return DiskSpace(0, 0)
     free_bytes, total_bytes = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
     if not found.f_files:  # A file system that makes inodes as they are needed.
         return DiskSpace(free_bytes, total_bytes)

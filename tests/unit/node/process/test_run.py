@@ -231,31 +231,6 @@ def test_loop_lag_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what the system forbids
 
 
-def test_a_node_runs_on_the_loop_of_asyncio_where_uvloop_may_not_start(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """As under a seccomp profile that does not know `eventfd`."""
-    uvloop = pytest.importorskip("uvloop")
-    loops: list[object] = []
-
-    def refuse() -> object:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(uvloop, "new_event_loop", refuse)
-
-    async def live() -> int:
-        loops.append(asyncio.get_running_loop())
-        return 7
-
-    run.configure(level="info", log_format="text", node="a")
-    assert run._run(live()) == 7
-    run.flush()
-    assert not isinstance(loops[0], uvloop.Loop)
-    (line,) = capfd.readouterr().err.splitlines()
-    assert "event=uvloop_forbidden" in line
-    assert "Operation not permitted" in line
-
-
 def test_a_node_without_any_thread_says_so_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
