@@ -70,8 +70,9 @@ def main(argv: Sequence[str]) -> int:
                 return runner.run(supervisor.run())
         except (NodeError, OSError) as error:
             output.flush(FLUSH_S)
-            is_call = isinstance(error, OSError) and not error.filename
-            return _fail(explain_call(error) if is_call else str(error))
+            if isinstance(error, OSError) and not error.filename:
+                return _fail(explain_call(error))
+            return _fail(str(error))
         finally:
             output.flush(FLUSH_S)
             if output.dropped:
