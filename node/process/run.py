@@ -23,7 +23,7 @@ from typing import Any
 
 from quorumcache.node.clock import SystemClock
 from quorumcache.node.consensus.errors import ConsensusError
-from quorumcache.node.errors import ConfigError, NodeError, NodeLeft
+from quorumcache.node.errors import ConfigError, DiskFull, NodeError, NodeLeft
 from quorumcache.node.node import Node
 from quorumcache.node.process.event_loop import explain_call, make_loop
 from quorumcache.node.process.given_secret import given_secret, kept_secret
@@ -31,6 +31,7 @@ from quorumcache.node.process.launch import NO_LAUNCH, PID_FILE, Launched
 from quorumcache.node.process.signals import StopRequests, hold
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.settings.users import Users
+from quorumcache.node.storage.disk_calls import is_full
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.system.descriptors import raise_limit
 from quorumcache.node.system.heap import give_back_free_memory
@@ -71,6 +72,10 @@ NO_THREAD = (
     "the system lets this process start none, and its log and its disk each need one. Look for a"
     " limit of tasks (ulimit -u, TasksMax in systemd, pids.max), and for a seccomp profile that"
     " forbids clone or clone3"
+)
+NO_ROOM = (
+    ". Free some space on that disk, then start the node again: a start writes the end of its log"
+    " anew, which takes room on some file systems"
 )
 # Beyond stop_timeout_ms, for a loop that is late.
 STOP_GRACE_S = 5.0
@@ -424,5 +429,7 @@ def explain(error: BaseException, config: NodeConfig) -> str:
         )
     if isinstance(error, OSError):
         at = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror or error}{at}"
+        return f"{error.strerror or error}{at}{NO_ROOM if is_full(error) else ''}"
+    if isinstance(error, DiskFull):
+        return f"{error}{NO_ROOM}"
     return str(error) or repr(error)

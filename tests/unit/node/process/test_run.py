@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.admin.controls import NodeControls
-from quorumcache.node.errors import DataDirLocked, DiskFailed, NodeLeft
+from quorumcache.node.errors import DataDirLocked, DiskFailed, DiskFull, NodeLeft
 from quorumcache.node.process import run
 from quorumcache.node.process.signals import hold, release
 from quorumcache.node.settings.config import NodeConfig
@@ -168,7 +168,11 @@ def test_a_node_that_fails_ends_the_process_with_the_reason(
         (DataDirLocked("d", 17), "in use by process 17"),
         (
             OSError(errno.ENOSPC, "No space left on device", "d/wal"),
-            "No space left on device (d/wal)",
+            "No space left on device (d/wal). Free some space on that disk, then start the node",
+        ),
+        (
+            DiskFull("d/node.id: No space left on device"),
+            "d/node.id: No space left on device. Free some space on that disk, then start",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "d"), "not permitted: d"),
         (ZeroDivisionError("two\nlines"), "internal error: ZeroDivisionError"),
