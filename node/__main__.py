@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from quorumcache.node.process.signals import hold, release
+from quorumcache.node.process.signals import SignalsForbidden, hold, release
 from quorumcache.node.telemetry.streams import write_line
 from quorumcache.ring.streams import open_standard_streams, run_command
 
@@ -20,7 +20,12 @@ EXIT_USAGE = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
-    hold()  # Before all that takes time: a signal waits until the node listens to it.
+    try:
+        hold()  # Before all that takes time: a signal waits until the node listens to it.
+    except SignalsForbidden as error:
+        open_standard_streams()
+        write_line(sys.stderr, f"quorumcached: {error}")
+        return EXIT_FAILED
     try:
         open_standard_streams()
         words = list(sys.argv[1:] if argv is None else argv)

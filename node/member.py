@@ -197,6 +197,7 @@ class Member:
             snapshots=durable.snapshots,
             counters=basics.counters,
             preferred_leader=members.preferred_leader_of,
+            stand_in=members.stand_in_of,
             is_up=basics.network.is_up,
             fitness=self.fitness,
             memory=basics.memory,

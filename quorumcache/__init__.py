@@ -10,9 +10,7 @@ client.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # As in `typing`: commands load this before they are ready for Ctrl-C.
 if TYPE_CHECKING:
     from quorumcache.router import *  # noqa: F403
 
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
+        from importlib import import_module
+
         if name == "__version__":
             return import_module("quorumcache.node.version").VERSION
         if name == "__all__" or not name.startswith("__"):
@@ -29,5 +29,7 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
+        from importlib import import_module
+
         names = import_module("quorumcache.router").__all__
         return sorted({*names, "__all__", "__doc__", "__name__", "__version__"})

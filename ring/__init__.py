@@ -5,15 +5,16 @@ names, streams. Imports no other part.
 Read in this order: errors.py; address.py and size.py (how users write them), secret.py (proofs that
 somebody knows the cluster's secret), hashing.py (key to shard), hash_ring.py (members by virtual
 nodes), node_info.py, move.py, map_form.py and cluster_map.py (the value everyone shares),
-shares.py, board.py, leaders.py and placement.py (which node holds which shard). From one map to the
-next: settings.py (what can be changed), cluster_view.py (what is known of the cluster now),
-draft.py (a map in the making), directory_set.py, detours.py and plan.py (where each group should
-be), healing.py (nodes that come, die and leave), pacing.py (which moves start), moves.py (the
-directory's own step); estimate.py, cancelling.py, words.py, refusals.py, node_changes.py and
-changes.py (what operators ask for, and nodes that join), vouching.py (a node that is dead before
-the map has its second form). All of these are pure. names.py (host names to addresses), streams.py
-(standard streams) and local_control.py (a local cluster's socket) touch the world: nothing here
-imports them.
+shares.py, board.py, leaders.py and placement.py (which node holds which shard), stand_ins.py (who
+leads while a node is away). From one map to the next: settings.py (what can be changed),
+cluster_view.py (what is known of the cluster now), draft.py (a map in the making),
+directory_set.py, detours.py and plan.py (where each group should be), healing.py (nodes that come,
+die and leave), pacing.py (which moves start), moves.py (the directory's own step); estimate.py,
+cancelling.py, words.py, refusals.py, node_changes.py and changes.py (what operators ask for, and
+nodes that join), vouching.py (a node that is dead before the map has its second form). forbidden.py
+(errors of system calls that the system forbids) is for processes. All of these are pure. names.py
+(host names to addresses), streams.py (standard streams) and local_control.py (a local cluster's
+socket) touch the world: nothing here imports them.
 """
 
 from quorumcache.ring.cluster_map import ClusterMap

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from quorumcache.ring.forbidden import forbidden, is_forbidden, where
+
 
 def open_standard_streams() -> None:
     """Open descriptors 0, 1 and 2 on /dev/null where the process was started without them.
@@ -60,7 +62,8 @@ def run_command(
     except OSError as error:
         discard(sys.stdout)
         what = error.filename or "cannot write the output"
-        tell(f"{name}: {what}: {error.strerror or error}")
+        told = f"{what}: {error.strerror or error}"
+        tell(f"{name}: {forbidden(where(error), error) if is_forbidden(error) else told}")
         status = failed
     try:
         sys.stderr.flush()

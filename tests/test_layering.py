@@ -128,6 +128,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/system/descriptors.py": {"*": "limits of the process; used by run.py and disk_calls"},
     "node/__main__.py": {"*": _PROCESS},
     "node/compiled.py": {"*": "chooses the form of the code, before there is any"},
+    "node/process/event_loop.py": {"*": _PROCESS},
     "node/process/run.py": {"*": _PROCESS},
     "node/process/launch.py": {"*": _PROCESS},
     "node/process/supervisor.py": {"*": _PROCESS},

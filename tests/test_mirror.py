@@ -121,6 +121,7 @@ THEMES: dict[str, str] = {
     "tests/unit/node/test_main.py": "the command `quorumcached` as a process",
     "tests/unit/node/test_operations_document.py": "docs/operations.md names all that there is",
     "tests/unit/router/test_virtual_time.py": "the whole client on a virtual loop",
+    "tests/unit/test_commands.py": "quorumcache/commands.py, which stands beside the packages",
     "tests/unit/test_face.py": "what `import quorumcache` hands out",
     "tests/unit/test_setup.py": "setup.py",
 }

@@ -12,6 +12,7 @@ from dataclasses import replace
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.storage.founding_record import FoundingRecord
 from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.ring.stand_ins import stand_ins
 
 
 class Members:
@@ -28,6 +29,10 @@ class Members:
         """Groups that a move under way takes away from this node, by that map."""
         self.told: dict[int, NodeInfo] = {}
         """What nodes told of themselves, by node id. This node is one of them."""
+        self._stand_ins: dict[int, dict[int, int]] = {}
+        """By the node that is away: shard to the node that leads meanwhile."""
+        self._stand_ins_of: ClusterMap | None = None
+        """The map that these are of."""
 
     def nodes(self) -> tuple[NodeInfo, ...]:
         """The members, by the map, or by the founding record before there is one."""
@@ -95,6 +100,18 @@ class Members:
         """Node that should lead a group; 0 if the map does not say it."""
         replicas = self.replicas_of(group_id)
         return replicas[0] if replicas else 0
+
+    def stand_in_of(self, group_id: int) -> int:
+        """Node that should lead a group while its preferred leader is away; 0 if there is none."""
+        away = self.preferred_leader_of(group_id)
+        if self.map is None or not away:
+            return 0
+        if self._stand_ins_of is not self.map:
+            self._stand_ins_of = self.map
+            self._stand_ins.clear()
+        if away not in self._stand_ins:
+            self._stand_ins[away] = stand_ins(self.map, away)
+        return self._stand_ins[away].get(group_id - 1, 0)
 
     def replicas_of(self, group_id: int) -> tuple[int, ...]:
         """Nodes with a replica of a group, the preferred leader first; () if the map does not say

@@ -44,6 +44,7 @@ class Housekeeper:
         snapshots: SnapshotStore | None,
         counters: Counters,
         preferred_leader: Callable[[int], int],
+        stand_in: Callable[[int], int],
         is_up: Callable[[int], bool],
         fitness: Fitness,
         memory: MemoryRoom,
@@ -61,6 +62,7 @@ class Housekeeper:
             node_id=node_id,
             election_ms=config.election_ms,
             preferred_leader=preferred_leader,
+            stand_in=stand_in,
             is_up=is_up,
             fitness=fitness,
         )

@@ -26,6 +26,9 @@ TRANSFERS_AT_ONCE_MAX = 4
 STEADY_PASSES = 3
 """A preferred leader gets its shard back when it has kept up for so many passes."""
 
+AWAY_PASSES = 10
+"""A node that is away for so many passes (5 s) is not just being restarted."""
+
 RETURN_DOUBLINGS_MAX = 5
 """After each hand-back that failed, twice as many passes as before, so often (48 s): every attempt
 keeps writes waiting for an election timeout, and may cost a term."""
@@ -53,6 +56,7 @@ class Leadership:
         node_id: int,
         election_ms: int,
         preferred_leader: Callable[[int], int],
+        stand_in: Callable[[int], int],
         is_up: Callable[[int], bool],
         fitness: Fitness,
     ) -> None:
@@ -60,12 +64,15 @@ class Leadership:
         self._node_id = node_id
         self._election_ms = election_ms
         self._preferred_leader = preferred_leader
+        self._stand_in = stand_in
         self._is_up = is_up
         self._fitness = fitness
+        self._wanted: dict[int, int] = {}
+        """Group led here to the node that should lead it. What follows is about that one."""
         self._steady: dict[int, int] = {}
-        """Group led here to the passes for which its preferred leader has kept up."""
+        """Group led here to the passes for which it has kept up."""
         self._returned: dict[int, int] = {}
-        """Group to how often it was handed to its preferred leader, which did not lead it since."""
+        """Group to how often it was handed over, and the other did not lead it since."""
         self._slow: dict[int, int] = {}
         """Group led here to the passes for which its leader has been too slow; less than 0 while it
         is kept all the same."""
@@ -77,7 +84,7 @@ class Leadership:
     def forget(self, group_id: int) -> None:
         """The group has left this node."""
         counters = (self._steady, self._returned, self._slow, self._handed_over, self._given_up)
-        for counts in counters:
+        for counts in (self._wanted, *counters):
             counts.pop(group_id, None)
 
     def hand_over_slow(self) -> None:
@@ -181,7 +188,11 @@ class Leadership:
         return age_ns < self._election_ms * 1_000_000
 
     def return_to_preferred(self) -> None:
-        """Hand shards back to their preferred leaders once these have kept up for a while."""
+        """Hand shards back to their preferred leaders once these have kept up for a while; while
+        one is away for longer than a restart takes, to the nodes that stand in for it.
+
+        A stand-in gives a shard to its preferred leader alone, so none goes to and fro.
+        """
         transfers = 0
         for group_id, group in self._host.groups.items():
             if group.log.role is not Role.LEADER or group_id == 0:
@@ -189,8 +200,12 @@ class Leadership:
                 if group.log.leader_id:
                     self._returned.pop(group_id, None)
                 continue
-            wanted = self._preferred_leader(group_id)
-            if not self._is_up(wanted):
+            wanted, needed = self._preferred_leader(group_id), STEADY_PASSES
+            if wanted != self._node_id and not self._is_up(wanted):
+                wanted, needed = self._stand_in(group_id), AWAY_PASSES
+            if self._wanted.get(group_id) != wanted:
+                self._wanted[group_id] = wanted
+                self._steady.pop(group_id, None)
                 self._returned.pop(group_id, None)  # It comes back as another, perhaps mended.
             log_ = group.log
             status = log_.progress().get(wanted) if wanted != self._node_id else None
@@ -207,7 +222,7 @@ class Leadership:
                 continue
             passes = self._steady[group_id] = self._steady.get(group_id, 0) + 1
             times = self._returned.get(group_id, 0)
-            if passes > STEADY_PASSES << times and transfers < TRANSFERS_AT_ONCE_MAX:
+            if passes > needed << times and transfers < TRANSFERS_AT_ONCE_MAX:
                 transfers += 1
                 self._returned[group_id] = min(times + 1, RETURN_DOUBLINGS_MAX)
                 self._steady.pop(group_id, None)

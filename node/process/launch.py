@@ -23,6 +23,7 @@ from typing import Final
 from quorumcache.node.errors import ConfigError, StartupError
 from quorumcache.node.process.signals import release
 from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.ring.forbidden import forbidden
 
 EXIT_INTERRUPTED: Final = 130
 
@@ -89,8 +90,11 @@ def launch(request: Launch) -> Launched | int:
     ready or has failed. Raises `ConfigError`.
     """
     if request.dumps_core:
-        _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-        resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+        try:
+            _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+            resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+        except OSError as error:
+            raise ConfigError("-r", f"{forbidden('prlimit64', error)}, or leave -r out") from error
     ignored = _become(request.user) if request.user else ""
     if not request.in_background:
         return Launched(request, ignored=ignored)

@@ -104,7 +104,7 @@ def make_plan(
     else was asked for than what the directory holds, StartupError when a port of the plan is
     taken.
     """
-    remembered = _load(data_dir)
+    remembered = read_plan(data_dir)
     if remembered is not None:
         _check_same(remembered, nodes=nodes, shards=shards, base_port=base_port)
         for node in remembered.nodes:
@@ -194,7 +194,8 @@ def without_node(plan: Plan, name: str) -> Plan:
     return replace(plan, nodes=nodes, founders=plan.initial_cluster)
 
 
-def _load(data_dir: str) -> Plan | None:
+def read_plan(data_dir: str) -> Plan | None:
+    """What the directory remembers; None if nothing. StartupError."""
     path = os.path.join(data_dir, _PLAN_FILE)
     try:
         with open(path, encoding="utf-8") as file:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import sys
 import threading
@@ -24,13 +23,15 @@ from typing import Any
 
 from quorumcache.node.clock import SystemClock
 from quorumcache.node.consensus.errors import ConsensusError
-from quorumcache.node.errors import ConfigError, NodeError, NodeLeft
+from quorumcache.node.errors import ConfigError, DiskFull, NodeError, NodeLeft
 from quorumcache.node.node import Node
+from quorumcache.node.process.event_loop import explain_call, make_loop
 from quorumcache.node.process.given_secret import given_secret, kept_secret
 from quorumcache.node.process.launch import NO_LAUNCH, PID_FILE, Launched
 from quorumcache.node.process.signals import StopRequests, hold
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.settings.users import Users
+from quorumcache.node.storage.disk_calls import is_full
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.system.descriptors import raise_limit
 from quorumcache.node.system.heap import give_back_free_memory
@@ -38,6 +39,7 @@ from quorumcache.node.system.unix_sockets import remove_files
 from quorumcache.node.telemetry.logs import configure, event, flush, get_logger, say
 from quorumcache.node.telemetry.streams import write_line
 from quorumcache.node.telemetry.timings import Histogram
+from quorumcache.ring.forbidden import is_forbidden
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -70,6 +72,10 @@ NO_THREAD = (
     "the system lets this process start none, and its log and its disk each need one. Look for a"
     " limit of tasks (ulimit -u, TasksMax in systemd, pids.max), and for a seccomp profile that"
     " forbids clone or clone3"
+)
+NO_ROOM = (
+    ". Free some space on that disk, then start the node again: a start writes the end of its log"
+    " anew, which takes room on some file systems"
 )
 # Beyond stop_timeout_ms, for a loop that is late.
 STOP_GRACE_S = 5.0
@@ -141,25 +147,13 @@ def _unraisable(args: sys.UnraisableHookArgs) -> None:
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    try:
+        loop = make_loop()
+    except NodeError:
+        main.close()
+        raise
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(main)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, or asyncio's, which is slower and not different."""
-    try:
-        import uvloop
-    except ImportError:  # a platform without it
-        return asyncio.new_event_loop()
-    words = logging.getLogger("asyncio")
-    words.disabled = True  # It would say of a loop which never was one that it is open.
-    try:
-        return uvloop.new_event_loop()
-    except OSError as error:  # It makes calls that the system may forbid, such as eventfd.
-        event(_log, "warning", "uvloop_forbidden", why=error)
-        return asyncio.new_event_loop()
-    finally:
-        words.disabled = False
 
 
 async def _live(
@@ -423,17 +417,19 @@ class LagProbe:
 
 def explain(error: BaseException, config: NodeConfig) -> str:
     """What went wrong and what to do about it, in one line."""
+    if isinstance(error, OSError) and is_forbidden(error):
+        return explain_call(error)
     if isinstance(error, PermissionError):
-        where = error.filename or error.strerror
-        return (
-            f"not permitted: {where}. Run as a user with this permission, or choose another place"
-        )
+        what = error.filename or error.strerror
+        return f"not permitted: {what}. Run as a user with this permission, or choose another place"
     if isinstance(error, IsADirectoryError):
         return (
             f"{error.filename} is a directory where a file belongs: put the file back, or keep the"
             " data directory aside and leave this node stopped"
         )
     if isinstance(error, OSError):
-        where = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror or error}{where}"
+        at = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or error}{at}{NO_ROOM if is_full(error) else ''}"
+    if isinstance(error, DiskFull):
+        return f"{error}{NO_ROOM}"
     return str(error) or repr(error)

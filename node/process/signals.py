@@ -17,10 +17,13 @@ A signal that comes before the thread runs waits. A process that is the first of
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+
+from quorumcache.ring.forbidden import forbidden
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 IGNORED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
@@ -30,9 +33,19 @@ _WAKE = signal.SIGUSR2
 """Sent to the thread itself when something was asked for."""
 
 
+class SignalsForbidden(RuntimeError):
+    """The system forbids a call without which this process could not be told to stop."""
+
+
 def hold() -> None:
-    """Keep the signals waiting until somebody takes them."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    """Keep the signals waiting until somebody takes them. SignalsForbidden: nothing is held."""
+    call = "rt_sigtimedwait"
+    try:
+        signal.sigtimedwait((), 0)  # Takes none; it is what will.
+        call = "rt_sigprocmask"
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    except OSError as error:
+        raise SignalsForbidden(forbidden(call, error)) from error
 
 
 def release() -> None:
@@ -83,7 +96,10 @@ class StopRequests:
 
     def _wake(self) -> None:
         if self._thread.ident is not None and self._thread.is_alive():
-            signal.pthread_kill(self._thread.ident, _WAKE)
+            try:
+                signal.pthread_kill(self._thread.ident, _WAKE)
+            except PermissionError:  # A seccomp profile may forbid tgkill.
+                os.kill(os.getpid(), _WAKE)  # All threads hold it, and that one takes it.
 
     def _run(self) -> None:
         from quorumcache.node.telemetry.logs import (  # Late: `hold` must not wait for it.

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from typing import IO
 
-from quorumcache.node.errors import ConfigError, DataDirLocked, NodeError
-from quorumcache.node.process.local_cluster import make_plan, save_plan
+from quorumcache.node.errors import ConfigError, NodeError, StartupError
+from quorumcache.node.process.event_loop import explain_call, plain_loop
+from quorumcache.node.process.local_cluster import make_plan, read_plan, save_plan
 from quorumcache.node.process.options import OneLineParser
 from quorumcache.node.process.setting_table import read_size
 from quorumcache.node.process.supervisor import Supervisor
@@ -64,9 +65,13 @@ def main(argv: Sequence[str]) -> int:
         )
         try:
             _share_processors()
-            return asyncio.run(supervisor.run())
+            loop = plain_loop()
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                return runner.run(supervisor.run())
         except (NodeError, OSError) as error:
             output.flush(FLUSH_S)
+            if isinstance(error, OSError) and not error.filename:
+                return _fail(explain_call(error))
             return _fail(str(error))
         finally:
             output.flush(FLUSH_S)
@@ -127,15 +132,36 @@ def _lock(data_dir: str) -> IO[str]:
     file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - the caller closes it
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         file.seek(0)
         pid = file.read().strip()
         file.close()
-        raise DataDirLocked(data_dir, int(pid) if pid.isdigit() else 0) from None
+        raise StartupError(_runs_already(data_dir, pid if pid.isdigit() else "")) from None
+    except OSError as error:
+        file.close()
+        raise StartupError(explain_call(error)) from error
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def _runs_already(data_dir: str, pid: str) -> str:
+    """Which cluster has the directory, how to use it, and how to end it."""
+    try:
+        plan = read_plan(data_dir)
+    except (StartupError, OSError):
+        plan = None
+    nodes = plan.nodes if plan is not None else ()
+    names = (
+        f" with the nodes {', '.join(f'{n.name} at {n.listen}' for n in nodes)}" if nodes else ""
+    )
+    look = f", `quorumcache -s {nodes[0].listen} status` shows it" if nodes else ""
+    end = f" (or `kill {pid}`)" if pid else ""
+    return (
+        f"the cluster in {data_dir} runs already, in another `quorumcached up`{names}: use it"
+        f"{look}; Ctrl-C there{end} ends it. For another cluster give another --data-dir"
+    )
 
 
 def _share_processors() -> None:

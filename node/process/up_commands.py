@@ -153,7 +153,9 @@ def _quorumcache(seeds: Sequence[str], *words: str) -> int:
 
 
 def _command(seeds: Sequence[str]) -> list[str]:
-    return [sys.executable, "-P", "-m", "quorumcache.router.cli", "--seeds", ",".join(seeds)]
+    # As the installed script begins: Ctrl-C reaches it, too, also while it loads.
+    begin = "import sys; from quorumcache.commands import quorumcache; sys.exit(quorumcache())"
+    return [sys.executable, "-P", "-c", begin, "--seeds", ",".join(seeds)]
 
 
 def _fail(line: str) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from quorumcache.node.errors import (
     DataDirLost,
@@ -35,6 +35,11 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _NO_RESOURCES = frozenset({*_NO_DESCRIPTORS, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there is no room on the disk, or none for this user."""
+    return error.errno in _NO_SPACE
 
 
 def was_refused(error: OSError) -> bool:
@@ -80,8 +85,13 @@ def create(path: str, content: bytes) -> int:
 
 
 def space(path: str) -> DiskSpace:
-    """Of the file system that `path` is on."""
-    found = os.statvfs(path or ".")
+    """Of the file system that `path` is on; zeros where the system forbids to ask."""
+    try:
+        found = os.statvfs(path or ".")
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS):
+            raise
+        return DiskSpace(0, 0)
     free_bytes, total_bytes = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
     if not found.f_files:  # A file system that makes inodes as they are needed.
         return DiskSpace(free_bytes, total_bytes)
@@ -178,19 +188,34 @@ def _put_in_place(temp: str, path: str) -> None:
     sync_dir(os.path.dirname(path))
 
 
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Have an error of a call on a descriptor name the file, as one of a call by name does."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, path) from error
+
+
 def rewrite(path: str, size: int) -> None:
-    """Write the first `size` bytes of a file anew, in place, cut off the rest, and sync."""
+    """Write the first `size` bytes of a file anew, in place, cut off the rest, and sync.
+
+    A copy-on-write file system needs room for it, though the file grows no longer.
+    """
     fd = os.open(path, os.O_RDWR)
     try:
-        offset = 0
-        while offset < size:
-            data = os.pread(fd, min(_SYNC_EVERY_BYTES, size - offset), offset)
-            if not data:
-                break
-            write_all(fd, data, offset)
-            offset += len(data)
-        os.ftruncate(fd, size)
-        os.fsync(fd)
+        with named(path):
+            offset = 0
+            while offset < size:
+                data = os.pread(fd, min(_SYNC_EVERY_BYTES, size - offset), offset)
+                if not data:
+                    break
+                write_all(fd, data, offset)
+                offset += len(data)
+            os.ftruncate(fd, size)
+            os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -216,6 +241,7 @@ def sync_dir(path: str) -> None:
     """Make the names in a directory durable."""
     fd = open_file(path or ".", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(fd)
+        with named(path):
+            os.fsync(fd)
     finally:
         os.close(fd)

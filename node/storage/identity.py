@@ -20,6 +20,7 @@ Whether the other files fit is for `founding/data_dir.py` to say.
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -27,6 +28,7 @@ from zlib import crc32
 from quorumcache.node.errors import StartupError, WrongDataDir
 from quorumcache.node.storage.disk import Disk
 from quorumcache.node.version import FORMAT_VERSION, other_format
+from quorumcache.ring.forbidden import ALLOW
 
 IDENTITY_FILE = "node.id"
 LOCK_FILE = "lock"
@@ -75,6 +77,13 @@ class NodeIdentity(NamedTuple):
         return f"node {self.node_id} ({self.name}) of cluster {self.cluster_id}"
 
 
+def _or_seccomp(error: PermissionError) -> str:
+    """Rights that are missing are another error."""
+    if error.errno != errno.EPERM:
+        return ""
+    return ". Or the system forbids mkdir, fsync or flock, which this needs: " + ALLOW
+
+
 def lock_data_dir(disk: Disk, directory: str) -> None:
     """Create the directory if need be, and be the only process in it. Blocks; for start-up.
 
@@ -88,7 +97,7 @@ def lock_data_dir(disk: Disk, directory: str) -> None:
         where = error.filename or directory
         raise StartupError(
             f"data directory {directory}: not permitted: {where}. Give the directory and all in it "
-            "to the user that this node runs as, or choose another --data-dir"
+            f"to the user that this node runs as, or choose another --data-dir{_or_seccomp(error)}"
         ) from error
     except (FileExistsError, NotADirectoryError) as error:
         raise StartupError(

@@ -75,8 +75,9 @@ class RealDisk:
     def truncate(self, path: str, size: int) -> None:
         fd = os.open(path, os.O_RDWR)
         try:
-            os.ftruncate(fd, size)
-            os.fsync(fd)
+            with disk_calls.named(path):
+                os.ftruncate(fd, size)
+                os.fsync(fd)
         finally:
             os.close(fd)
 

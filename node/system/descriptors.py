@@ -9,6 +9,7 @@ Reading order: `share_out`, `raise_limit`, `SpareDescriptors`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from typing import Final, NamedTuple
@@ -32,6 +33,10 @@ STRANGERS_DESCRIPTORS: Final = 64
 
 CONNECTIONS_MIN: Final = 16
 """With room for fewer clients a node does not start."""
+
+LIMITS_FILE: Final = "/proc/self/limits"
+LIMIT_UNKNOWN: Final = 1024
+"""What Linux gives a process that asks for nothing else."""
 
 REFUSING_SHARE: Final = 8
 """One in so many connections may be one that is being told that there are too many."""
@@ -66,12 +71,32 @@ def share_out(connections_max: int, peers_count: int, hard_limit: int) -> Share:
     return Share(hard_limit, min(room, connections_max))
 
 
+def open_files_limits() -> tuple[int, int]:
+    """The soft and the hard one. Where the system forbids the call, it tells them in a file."""
+    try:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)
+    except OSError:
+        return _limits_told()
+
+
+def _limits_told() -> tuple[int, int]:
+    with contextlib.suppress(OSError, ValueError), open(LIMITS_FILE, encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Max open files"):
+                soft, hard = (
+                    resource.RLIM_INFINITY if word == "unlimited" else int(word)
+                    for word in line.split()[3:5]
+                )
+                return soft, hard
+    return LIMIT_UNKNOWN, LIMIT_UNKNOWN
+
+
 def raise_limit(connections_max: int, peers_count: int) -> Share:
     """Let this process open what its settings need, as far as its hard limit allows.
 
     Raises `StartupError` when that is too little for any use.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = open_files_limits()
     unlimited = resource.RLIM_INFINITY
     share = share_out(connections_max, peers_count, 1 << 30 if hard == unlimited else hard)
     if soft != unlimited and soft < share.limit:
@@ -93,7 +118,7 @@ class SpareDescriptors:
 
     def fill(self, count: int) -> int:
         """Hold `count` of them if they can be had. How many more the process may open."""
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        limit = open_files_limits()[0]
         try:
             while len(self._fds) < count:
                 self._fds.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))

@@ -17,6 +17,7 @@ from quorumcache.node.errors import StartupError
 from quorumcache.node.system.port_holder import port_holder
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring.address import format_address, parse_address
+from quorumcache.ring.forbidden import ALLOW
 from quorumcache.ring.names import is_address, look_up
 
 ANY_IPV4 = "0.0.0.0"
@@ -67,7 +68,11 @@ class Listener:
         """Take connections from now on."""
         self._serves = True
         for server in self._servers:
-            await server.start_serving()
+            try:
+                await server.start_serving()
+                _check(server)
+            except OSError as error:
+                raise StartupError(f"cannot listen ({self._setting}): {error.strerror}") from error
 
     def close(self) -> None:
         """Take no more connections."""
@@ -145,6 +150,7 @@ class Listener:
                 servers.append(server)
                 if self._serves:
                     await server.start_serving()
+                _check(server)
             except OSError as error:
                 if _errno_of(error) not in _NOT_HERE or len(hosts) == 1:
                     raise
@@ -179,7 +185,19 @@ class Listener:
                 f"cannot listen on {address}: not permitted (a port below 1024?). Choose another"
                 f" port with {flag}"
             )
+        if number == errno.EPERM and ALLOW not in str(error):
+            return StartupError(
+                f"cannot listen on {address} ({flag}): the system forbids bind or setsockopt:"
+                f" {ALLOW}"
+            )
         return StartupError(f"cannot listen on {address} ({flag}): {error.strerror or error}")
+
+
+def _check(server: asyncio.Server) -> None:
+    """uvloop keeps it to itself when the system forbids `socket` or `listen`."""
+    sockets = getattr(server, "sockets", None)
+    if sockets is not None and not all(one and one.fileno() >= 0 for one in sockets or [None]):
+        raise OSError(errno.EPERM, f"the system forbids socket or listen: {ALLOW}")
 
 
 def _is_loopback(address: str) -> bool:

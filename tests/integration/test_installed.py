@@ -30,7 +30,7 @@ def sources() -> set[str]:
         f"quorumcache/{path.relative_to(ROOT)}"
         for part in PARTS
         for path in (ROOT / part).rglob("*.py")
-    } | {"quorumcache/__init__.py"}
+    } | {"quorumcache/__init__.py", "quorumcache/commands.py"}
 
 
 def build(hook: str, source: Path, target: Path) -> Path:

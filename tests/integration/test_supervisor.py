@@ -125,7 +125,11 @@ def test_use_kill_and_restart(tmp_path: Path) -> None:
             cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S,
         )  # fmt: skip
         assert again.returncode == 1
-        assert f"in use by process {cluster.process.pid}" in again.stderr
+        assert f"`kill {cluster.process.pid}`" in again.stderr
+        assert (
+            "runs already, in another `quorumcached up` with the nodes a at 127.0.0.1:"
+            in again.stderr
+        )
         assert cluster.stop(signal.SIGTERM) == 0
         wait_gone([pid for _, pid in cluster.nodes.values()])
 

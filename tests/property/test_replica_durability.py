@@ -136,6 +136,7 @@ class Life:
             snapshots=snapshots,
             counters=self.host.counters,
             preferred_leader=lambda group: 1,
+            stand_in=lambda group_id: 0,
             is_up=lambda node: True,
             interval=0.003,
             fitness=fitness(clock),

@@ -93,6 +93,7 @@ class Life:
             snapshots=durable.snapshots,
             counters=self.host.counters,
             preferred_leader=lambda group_id: 1,
+            stand_in=lambda group_id: 0,
             is_up=lambda node_id: True,
             fitness=fitness(clock),
             memory=MemoryRoom(CONFIG.memory_bytes),

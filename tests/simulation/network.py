@@ -184,6 +184,9 @@ class _ListeningSocket:
     def getsockname(self) -> tuple[str, int]:
         return self._address
 
+    def fileno(self) -> int:
+        return 0
+
 
 class Network:
     """All hosts and connections of a world. Attaches itself to the loop."""

@@ -61,6 +61,8 @@ class HousekeepingWorld(HostWorld):
         self.submitted: list[tuple[Any, ...]] = []
         self.waiters: list[Any] = []
         self.up = True
+        self.down: set[int] = set()
+        self.preferred, self.stand_in = THERE, 3
         config: Any = SimpleNamespace(
             node_id=HERE,
             session_idle_ms=60_000,
@@ -88,8 +90,9 @@ class HousekeepingWorld(HostWorld):
             wal=self.wal,
             snapshots=self.snapshots,
             counters=self.counters,
-            preferred_leader=lambda group_id: THERE,
-            is_up=lambda node_id: self.up,
+            preferred_leader=lambda group_id: self.preferred,
+            stand_in=lambda group_id: self.stand_in,
+            is_up=lambda node_id: self.up and node_id not in self.down,
             fitness=self.fitness,
             memory=self.memory,
         )

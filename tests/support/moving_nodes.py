@@ -121,6 +121,7 @@ class MovingNode:
             snapshots=durable.snapshots,
             counters=host.counters,
             preferred_leader=self._preferred_leader,
+            stand_in=lambda group_id: 0,
             is_up=self.world.is_up,
             fitness=fitness(self.clock),
             memory=MemoryRoom(CONFIG.memory_bytes),

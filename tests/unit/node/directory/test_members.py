@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from quorumcache.node.directory.members import Members
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.ring.move import Move
 from tests.support.founding import record_of
 
@@ -52,6 +53,18 @@ def test_ids_may_have_gaps_and_any_order() -> None:
     assert members.name_of(2) == "2"
     assert members.client_address_of(40) == "late:2"
     assert members.preferred_leader_of(3) == 40
+
+
+def test_while_a_node_is_away_others_stand_in_for_it_by_the_newest_map() -> None:
+    members = member()
+    assert members.stand_in_of(1) == 0, "there is no map yet"
+    members.map = MAP.with_replica_sets([(1, 2, 3)] * 4)
+    assert [members.stand_in_of(group) for group in range(1, 5)] == [2, 3, 2, 3]
+    assert members.stand_in_of(DIRECTORY_GROUP_ID) == members.stand_in_of(5) == 0
+    members.map = MAP.with_replica_sets([(1, 3)] * 4)
+    assert {members.stand_in_of(group) for group in range(1, 5)} == {3}
+    members.map = MAP.with_replica_sets([(2, 1)] * 4)
+    assert {members.stand_in_of(group) for group in range(1, 5)} == {1}
 
 
 def test_what_a_node_tells_of_itself_counts_before_the_map() -> None:

@@ -8,6 +8,7 @@ import pytest
 from quorumcache.node.consensus.values import Configuration, Role
 from quorumcache.node.housekeeping.fitness import LATE_NS
 from quorumcache.node.housekeeping.leadership import (
+    AWAY_PASSES,
     GIVEN_UP_ELECTIONS,
     RETURN_DOUBLINGS_MAX,
     SLOW_PASSES,
@@ -119,6 +120,61 @@ def test_a_preferred_leader_that_fails_to_take_over_is_asked_less_and_less_often
     passes(world, 1)
     world.up = True
     assert passes_until_asked() == gaps[0], "it was started anew"
+
+
+def test_while_the_preferred_leader_is_away_its_stand_in_gets_the_shard() -> None:
+    world = World(1)
+    log = world.logs[1]
+    log.configuration = Configuration((HERE, THERE, 3))
+    log.members = {THERE: follower(), 3: follower()}
+    world.down = {THERE}
+    passes(world, AWAY_PASSES)
+    assert log.transferred == [], "it may just be restarted"
+    passes(world, 1)
+    assert log.transferred == [3]
+    passes(world, 2 * AWAY_PASSES)
+    assert log.transferred == [3], "one that does not take over is asked less often"
+    passes(world, 1)
+    assert log.transferred == [3, 3]
+    world.down = set()
+    passes(world, STEADY_PASSES)
+    assert log.transferred == [3, 3]
+    passes(world, 1)
+    assert log.transferred == [3, 3, THERE], "it is back, and what it did not do is forgotten"
+
+
+@pytest.mark.parametrize("why", ["itself", "nobody", "down", "silent", "back"])
+def test_a_shard_stays_where_it_is_without_a_stand_in_that_can_take_it(why: str) -> None:
+    world = World(1)
+    log = world.logs[1]
+    log.configuration = Configuration((HERE, THERE, 3))
+    log.members = {THERE: follower(active=False), 3: follower()}
+    world.down = {THERE}
+    passes(world, AWAY_PASSES)
+    if why == "itself":
+        world.stand_in = HERE
+    elif why == "nobody":
+        world.stand_in = 0
+    elif why == "down":
+        world.down = {THERE, 3}
+    elif why == "silent":
+        log.members[3] = follower(active=False)
+    else:
+        world.down = set()
+    passes(world, 1)
+    world.down, world.stand_in, log.members[3] = {THERE}, 3, follower()
+    passes(world, AWAY_PASSES)
+    assert log.transferred == [], "the count begins anew"
+
+
+def test_a_preferred_leader_keeps_its_shard_though_it_has_no_connection_to_itself() -> None:
+    world = World(1)
+    log = world.logs[1]
+    log.configuration = Configuration((HERE, THERE, 3))
+    log.members = {THERE: follower(), 3: follower()}
+    world.preferred, world.down = HERE, {HERE}
+    passes(world, 4 * AWAY_PASSES)
+    assert log.transferred == []
 
 
 def test_the_lease_ends_before_the_successor_can_hear_of_it() -> None:

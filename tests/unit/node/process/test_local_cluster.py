@@ -180,7 +180,7 @@ def test_a_plan_is_durable_with_its_name(
 def saved(plan: Plan) -> Plan:
     """As it is read again."""
     save_plan(plan)
-    found = local_cluster._load(plan.data_dir)
+    found = local_cluster.read_plan(plan.data_dir)
     assert found is not None
     return found
 

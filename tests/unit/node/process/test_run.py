@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.admin.controls import NodeControls
-from quorumcache.node.errors import DataDirLocked, DiskFailed, NodeLeft
+from quorumcache.node.errors import DataDirLocked, DiskFailed, DiskFull, NodeLeft
 from quorumcache.node.process import run
 from quorumcache.node.process.signals import hold, release
 from quorumcache.node.settings.config import NodeConfig
@@ -168,7 +168,11 @@ def test_a_node_that_fails_ends_the_process_with_the_reason(
         (DataDirLocked("d", 17), "in use by process 17"),
         (
             OSError(errno.ENOSPC, "No space left on device", "d/wal"),
-            "No space left on device (d/wal)",
+            "No space left on device (d/wal). Free some space on that disk, then start the node",
+        ),
+        (
+            DiskFull("d/node.id: No space left on device"),
+            "d/node.id: No space left on device. Free some space on that disk, then start",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "d"), "not permitted: d"),
         (ZeroDivisionError("two\nlines"), "internal error: ZeroDivisionError"),
@@ -229,31 +233,6 @@ def test_loop_lag_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- what the system forbids
-
-
-def test_a_node_runs_on_the_loop_of_asyncio_where_uvloop_may_not_start(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """As under a seccomp profile that does not know `eventfd`."""
-    uvloop = pytest.importorskip("uvloop")
-    loops: list[object] = []
-
-    def refuse() -> object:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(uvloop, "new_event_loop", refuse)
-
-    async def live() -> int:
-        loops.append(asyncio.get_running_loop())
-        return 7
-
-    run.configure(level="info", log_format="text", node="a")
-    assert run._run(live()) == 7
-    run.flush()
-    assert not isinstance(loops[0], uvloop.Loop)
-    (line,) = capfd.readouterr().err.splitlines()
-    assert "event=uvloop_forbidden" in line
-    assert "Operation not permitted" in line
 
 
 def test_a_node_without_any_thread_says_so_in_one_line(

@@ -3,6 +3,8 @@ tests/integration/test_signals.py."""
 
 from __future__ import annotations
 
+import errno
+import os
 import queue
 import signal
 from collections.abc import Iterator
@@ -10,7 +12,14 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.process.signals import HELD, StopRequests, hold, is_ignored, release
+from quorumcache.node.process.signals import (
+    HELD,
+    SignalsForbidden,
+    StopRequests,
+    hold,
+    is_ignored,
+    release,
+)
 
 DEADLINE_S = 30.0
 
@@ -101,3 +110,46 @@ def test_all_are_held_and_released() -> None:
     finally:
         release()
     assert not HELD & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def forbid(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize(
+    ("name", "call"), [("pthread_sigmask", "rt_sigprocmask"), ("sigtimedwait", "rt_sigtimedwait")]
+)
+def test_without_a_call_that_holds_or_takes_signals_nothing_is_held(
+    monkeypatch: pytest.MonkeyPatch, name: str, call: str
+) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    monkeypatch.setattr(signal, name, forbid)
+    with pytest.raises(SignalsForbidden, match=f"the system forbids {call} .*seccomp"):
+        hold()
+    monkeypatch.undo()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_a_stop_is_asked_for_where_no_signal_may_be_sent_to_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = Asked()
+    hold()
+    try:
+        asked.start()
+        sent = []
+        monkeypatch.setattr(signal, "pthread_kill", forbid)
+
+        def to_the_process(pid: int, number: signal.Signals) -> None:
+            """Other tests' threads have not blocked it: here it goes to this thread alone."""
+            sent.append(pid)
+            monkeypatch.undo()
+            asked.send(number)
+
+        monkeypatch.setattr(os, "kill", to_the_process)
+        asked.requests.ask("somebody")
+        assert asked.next() == "somebody"
+        assert sent == [os.getpid()]
+        asked.requests.close()
+    finally:
+        release()

@@ -211,6 +211,7 @@ def test_the_housekeeper_keeps_nothing_of_a_group_that_left(
     keeper = world.keeper
     leadership, snapshots = keeper.leadership, keeper.snapshots
     for counts in (
+        leadership._wanted,
         leadership._steady,
         leadership._returned,
         leadership._slow,
@@ -222,7 +223,13 @@ def test_the_housekeeper_keeps_nothing_of_a_group_that_left(
     keeper.expiry._expiring.update((1, 2))
     keeper.forget(1)
     states = [leadership._steady, leadership._returned, leadership._slow, leadership._handed_over]
-    for state in (*states, snapshots._kept, snapshots._resting, keeper.expiry._expiring):
+    for state in (
+        *states,
+        leadership._wanted,
+        snapshots._kept,
+        snapshots._resting,
+        keeper.expiry._expiring,
+    ):
         assert [*state] == [2]
 
 

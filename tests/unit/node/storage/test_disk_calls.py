@@ -12,6 +12,7 @@ import pytest
 
 from quorumcache.node.errors import DataDirLost, DiskFailed, DiskFull, OutOfResources
 from quorumcache.node.storage import disk_calls
+from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.storage.real_disk import RealDisk
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing
@@ -48,6 +49,58 @@ def test_rewrite_keeps_the_bytes_and_cuts_the_rest(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
     disk.close()
     loop.close()
+
+
+@pytest.mark.parametrize("call", ["pwrite", "ftruncate", "fsync"])
+@pytest.mark.parametrize("name", ["rewrite", "truncate"])
+def test_a_start_on_a_full_disk_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: str
+) -> None:
+    """A copy-on-write file system has no room for bytes that are written in place."""
+    if (name, call) == ("truncate", "pwrite"):
+        return  # It writes nothing.
+    path = tmp_path / "f"
+    path.write_bytes(b"0123456789")
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    loop = asyncio.new_event_loop()
+    disk = RealDisk(loop)
+    monkeypatch.setattr(os, call, refuse)
+    try:
+        with pytest.raises(OSError, match="No space") as raised:
+            getattr(disk, name)(str(path), 7)
+    finally:
+        monkeypatch.undo()
+        disk.close()
+        loop.close()
+    assert raised.value.filename == str(path)
+    assert disk_calls.is_full(raised.value)
+
+
+def test_a_directory_that_cannot_be_synced_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="quota") as raised:
+        disk_calls.sync_dir(str(tmp_path))
+    assert raised.value.filename == str(tmp_path)
+    assert disk_calls.is_full(raised.value)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS])
+def test_the_room_is_not_known_where_the_system_forbids_to_ask(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(path: str) -> None:
+        raise OSError(code, "forbidden")
+
+    monkeypatch.setattr(os, "statvfs", refuse)
+    assert disk_calls.space("d") == DiskSpace(0, 0)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +108,32 @@ def test_a_process_without_descriptors_has_none_left(
 
     monkeypatch.setattr(descriptors.os, "open", refused)
     assert spare.fill(3) == 0
+
+
+def forbid(*_: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
+def test_limits_are_read_from_a_file_where_the_system_forbids_the_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(resource, "getrlimit", forbid)
+    monkeypatch.setattr(resource, "setrlimit", forbid)
+    assert descriptors.open_files_limits() == told
+    limits = tmp_path / "limits"
+    limits.write_text(
+        "Limit                     Soft Limit           Hard Limit           Units     \n"
+        "Max cpu time              unlimited            unlimited            seconds   \n"
+        "Max open files            700                  unlimited            files     \n"
+    )
+    monkeypatch.setattr(descriptors, "LIMITS_FILE", str(limits))
+    assert descriptors.open_files_limits() == (700, resource.RLIM_INFINITY)
+    share = raise_limit(10_000, 0)
+    assert share.limit == 700, "it cannot be raised"
+    assert share.connections_max < 700
+    for text in ("", "Max open files\n", "Max open files  many  more  files\n"):
+        limits.write_text(text)
+        assert descriptors.open_files_limits() == (1024, 1024)
+    limits.unlink()
+    assert descriptors.open_files_limits() == (1024, 1024)

@@ -184,6 +184,9 @@ class OneServer:
         self.port = port
         self.sockets = (self,)
 
+    def fileno(self) -> int:
+        return 7
+
     def getsockname(self) -> tuple[str, int]:
         return "", self.port
 
