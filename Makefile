@@ -33,7 +33,7 @@ IN_PARALLEL := $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --dur
 WHOLE_NODES := tests/unit/node/consensus tests/property tests/scenarios tests/simulation tests/conformance tests/integration
 LEFT_OUT := $(addprefix simulation/test_,bounds calm_moves command configurations dealers dealings dealings_under_faults \
 	detection detection_expiry detection_transactions directory elections fitness founding joining large large_memory large_order linearizability lock_watch loop map_watch model_time network schedule \
-	serializability shape shrink time)
+	serializability shape shrink stand_ins time)
 LEFT_OUT += $(addprefix property/test_,applied_in_parts apply_purity beats client_arguments client_order eviction_room forwarded_gets forwarded_once \
 	forwarding meta_like_memcached moves placement reply_parser session_model sets_of_clients steering)
 LEFT_OUT += $(addprefix integration/test_,client_advice client_fork client_locks data_directory_gone installed join \
