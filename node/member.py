@@ -85,6 +85,7 @@ class Member:
             tick_ms=basics.config.tick_ms,
             alarms=basics.alarms,
             peers=basics.network,
+            flush_soon=host.flush_soon,
         )
         self.memory = MemoryRound(host, basics.memory, basics.network, basics.clock)
         self._hot_keys = HotKeysTeller(host, basics.network, basics.clock)

@@ -21,6 +21,7 @@ they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from quorumcache.node.errors import PeerFrameError
@@ -102,8 +103,11 @@ class Fitness:
         tick_ms: int,
         alarms: Alarms,
         peers: Peers,
+        flush_soon: Callable[[], None],
     ) -> None:
+        """`flush_soon` is called after what was given to `peers`."""
         self._clock = clock
+        self._flush_soon = flush_soon
         self._late_ms_max = max(1, election_ms // LATE_FRACTION)
         self._tick_ns = tick_ms * MS_NS
         self._alarms = alarms
@@ -200,6 +204,7 @@ class Fitness:
             for node_id in self._peers.node_ids:
                 if self._knows(node_id):
                     self._peers.send(node_id, item)
+            self._flush_soon()
         self._has_told = has_something
 
     @property

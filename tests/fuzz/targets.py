@@ -360,6 +360,7 @@ _INBOX = Inbox(
         tick_ms=10,
         alarms=Alarms(),
         peers=_PEERS,
+        flush_soon=_HOST.flush_soon,
     ),
     memory=MemoryRound(_HOST, MemoryRoom(1 << 20), _PEERS, ManualClock()),
     hot_keys=HotKeysTeller(_HOST, _PEERS, ManualClock()),

@@ -1,26 +1,31 @@
 """Many requests of one client for one shard, sent at once through any node. In virtual time.
 
-Through a node that does not lead the shard they are executed one after the other. All of them are:
-no request runs out of time while those before it are answered.
+Through a node that does not lead the shard they go to its leader a bundle after the other. All of
+them are executed: no request runs out of time while those before it are answered.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
 
+from quorumcache.node.peers.items import WRITES_MAX
 from tests.simulation.stage import Stage
 
 TIMEOUT_MS = 300
 COUNT = 600
-"""So many take longer than TIMEOUT_MS one after the other."""
+FAR_MS = 25
+"""From one node to another, where they are far apart."""
+BUNDLES = 4
+"""So many take longer than TIMEOUT_MS one after the other, where nodes are far apart."""
 
 
-def count_up(key: bytes, noreply: bool) -> bytes:
-    """Requests that count from 0 to COUNT, and show it."""
+def count_up(key: bytes, noreply: bool, count: int = COUNT) -> bytes:
+    """Requests that count from 0 on, and show it."""
     incr = b"incr %b 1%b\r\n" % (key, b" noreply" if noreply else b"")
-    return b"set %b 0 0 1\r\n0\r\n" % key + incr * COUNT + b"mn\r\nget %b\r\n" % key
+    return b"set %b 0 0 1\r\n0\r\n" % key + incr * count + b"mn\r\nget %b\r\n" % key
 
 
 @pytest.mark.parametrize("noreply", [True, False])
@@ -29,13 +34,16 @@ def test_all_of_a_long_pipeline_is_executed_through_every_node(noreply: bool) ->
 
     async def play(stage: Stage) -> None:
         key = stage.key(0)
+        for ends in itertools.permutations(stage.nodes, 2):
+            stage.network.link(*ends).extra_latency_ns = FAR_MS * 1_000_000
         took = {}
+        count = BUNDLES * WRITES_MAX
         for name in stage.nodes:
             begun = stage.loop.time()
-            reply = await stage.ask(name, count_up(key, noreply), b"END\r\n")
+            reply = await stage.ask(name, count_up(key, noreply, count), b"END\r\n")
             took[name] = stage.loop.time() - begun
-            answers = b"" if noreply else b"".join(b"%d\r\n" % n for n in range(1, COUNT + 1))
-            value = b"%d" % COUNT
+            answers = b"" if noreply else b"".join(b"%d\r\n" % n for n in range(1, count + 1))
+            value = b"%d" % count
             found = b"VALUE %b 0 %d\r\n%b\r\nEND\r\n" % (key, len(value), value)
             assert reply == b"STORED\r\n" + answers + b"MN\r\n" + found, name
         del took[stage.leader(0)]
@@ -45,7 +53,7 @@ def test_all_of_a_long_pipeline_is_executed_through_every_node(noreply: bool) ->
 
 
 def test_a_pipeline_begun_at_a_leader_is_finished_when_it_leads_no_more() -> None:
-    """What was begun together has to be repeated one by one."""
+    """What was begun together has to be repeated in its order."""
     stage = Stage(request_timeout_ms=TIMEOUT_MS)
 
     async def play(stage: Stage) -> None:

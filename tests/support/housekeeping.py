@@ -23,6 +23,7 @@ def fitness(clock: Clock) -> Fitness:
         tick_ms=10,
         alarms=Alarms(),
         peers=FakePeers({}),
+        flush_soon=lambda: None,
     )
 
 
@@ -81,6 +82,7 @@ class HousekeepingWorld(HostWorld):
             tick_ms=10,
             alarms=Alarms(),
             peers=self.peers,
+            flush_soon=lambda: None,
         )
         self.memory = MemoryRoom(1 << 30)
         self.keeper = Housekeeper(

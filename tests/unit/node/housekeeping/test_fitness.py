@@ -41,12 +41,14 @@ class World:
         self.clock.ns = 1 << 40
         self.alarms = Alarms()
         self.peers = FakePeers({NEW: 2, OLD: 1, NEWER: 3})
+        self.flushed = 0
         self.fitness = Fitness(
             clock=self.clock,
             election_ms=ELECTION_MS,
             tick_ms=TICK_MS,
             alarms=self.alarms,
             peers=self.peers,
+            flush_soon=self.flush_soon,
         )
         self.fitness.tick()
 
@@ -61,8 +63,13 @@ class World:
                 self.fitness.tick()
             self.fitness.look()
 
+    def flush_soon(self) -> None:
+        self.flushed = len(self.peers.sent)
+
     def taken(self) -> list[tuple[int, tuple[Any, ...]]]:
         sent, self.peers.sent = self.peers.sent, []
+        assert len(sent) == self.flushed, "the rest stays until something else is sent"
+        self.flushed = 0
         return sent
 
 
