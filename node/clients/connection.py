@@ -225,8 +225,10 @@ class MemcachedConnection(asyncio.Protocol):
         self._counters.bytes_read += len(data)
         self.watch.heard = True
         self.replies.gone_bytes = 0
-        if len(data) > READ_BYTES_MIN and not self._reading_paused and self.replies.waits():
-            self._put_off = data
+        if self._put_off or (
+            len(data) > READ_BYTES_MIN and not self._reading_paused and self.replies.waits()
+        ):
+            self._put_off += data  # Nothing was there, unless it was read before it had to stop.
             self._pause_reading()
         elif not self.conversation.closing:
             self._take(data)

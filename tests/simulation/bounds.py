@@ -139,11 +139,22 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.replica.installing.LET_GO_MAX": (1, 10),
     "node.wal.queue.FRAME_ENTRIES_MAX": (1, 8),
     "node.store.reading.STEP_BYTES": (100, 4 << 10),
+    # What one turn gives to clients, and what leaves in it for another leader.
+    "node.clients.pumps.TURN_BYTES_MAX": (1 << 10, 32 << 10),
+    "node.clients.pumps.FREE_BYTES": (1, 1 << 10),
+    "node.clients.pumps.READ_BYTES_MIN": (0, 64),
+    "node.clients.replies.REFER_BYTES": (1, 64),
+    "node.clients.replies.FIRST_TOUCH_BYTES": (256, 16 << 10),
+    "node.operations.held.CROWDED_READS_MAX": (1, 4),
+    "node.operations.write_bundles.BUNDLE_BYTES": (1, 200, 2 << 10),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 
 IMPORTED_BY = {
     "node.store.reading.STEP_BYTES": ("node.store.store",),
+    "node.clients.pumps.FREE_BYTES": ("node.clients.replies",),
+    "node.clients.pumps.READ_BYTES_MIN": ("node.clients.connection",),
+    "node.clients.replies.FIRST_TOUCH_BYTES": ("node.clients.windows",),
     "node.consensus.api.HANDED_OUT_MAX": ("node.consensus.raft.core",),
     "node.consensus.api.HANDED_OUT_BYTES": ("node.consensus.raft.core",),
     "node.replica.snapshotting.KEEP_ENTRIES": (
