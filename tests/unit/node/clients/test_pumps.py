@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.clients.get_routes import REPLIES_BYTES_MAX
-from quorumcache.node.clients.pumps import TURN_BYTES_MAX, Pumped, Pumps
+from quorumcache.node.clients.pumps import READ_BYTES_MIN, TURN_BYTES_MAX, Pumped, Pumps
 from quorumcache.node.clients.replies import WRITE_CHUNK_BYTES
 from quorumcache.node.store.results import STORED
 from tests.support.fake_server import Client, FakeServer, item, set_line
@@ -327,3 +327,21 @@ def test_short_reads_are_not_put_off() -> None:
     server.pumps.made(TURN_BYTES_MAX)
     client.connection.data_received(set_line(b"k"))
     assert len(client.coordinator.started) == 1
+
+
+def test_nothing_overtakes_what_was_put_off() -> None:
+    """A loop may hand over one more read after it was told to stop."""
+    server = FakeServer()
+    client = Client(server=server)
+    client.lead_all()
+    client.greet()
+    server.pumps.made(TURN_BYTES_MAX)
+    client.connection.data_received(set_line(b"first", b"x" * READ_BYTES_MIN))
+    client.connection.data_received(set_line(b"second"))
+    assert not client.coordinator.started
+    loop: Any = server.loop
+    loop.run()
+    assert [operation.keys for operation in client.coordinator.started] == [
+        (b"first",),
+        (b"second",),
+    ]
