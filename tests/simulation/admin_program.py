@@ -63,8 +63,10 @@ class AdminProgram(Program):
         seeds = self.random.sample(self.seeds, self.random.randint(1, len(self.seeds)))
         argv = ["--seeds", ",".join(seeds), "--timeout", str(timeout), *words]
         begin = self.loop.time()
-        charged_ns: list[int] = []  # Up to the timeout.
-        at_timeout = self.loop.call_later(timeout, lambda: charged_ns.append(self.loop.charged_ns))
+        at_timeout: list[tuple[float, int]] = []  # The time, and what was charged up to then.
+        timer = self.loop.call_later(
+            timeout, lambda: at_timeout.append((self.loop.time(), self.loop.charged_ns))
+        )
         with _Terminal() as terminal:
             try:
                 options = make_parser().parse_args(argv)
@@ -75,8 +77,11 @@ class AdminProgram(Program):
             except RouterError as error:
                 code, text = basics.explain(error)
         took = self.loop.time() - begin
-        at_timeout.cancel()
-        held_up = (self.loop.charged_ns - charged_ns[0]) / NS if charged_ns else 0.0
+        timer.cancel()
+        held_up = 0.0
+        if at_timeout:  # That is as late as the command's own timers are.
+            ((then, charged_ns),) = at_timeout
+            held_up = then - begin - timeout + (self.loop.charged_ns - charged_ns) / NS
         self.outcomes.append((words[0], code))
         answer = terminal.text()
         what = f"{self.name}: {' '.join(words)} --timeout {timeout}"
