@@ -40,6 +40,7 @@ from quorumcache.node.peers.items import (
     FORWARD_REFUSED,
     FORWARD_RESULT,
     FORWARD_WRITE,
+    FORWARD_WRITES,
     FOUNDED,
     HEARTBEATS,
     MAP_EPOCH,
@@ -204,6 +205,7 @@ def frames() -> list[bytes]:
                 pack_item((BEATS_HEARD, 9, 1, 77, (1,))),
             ]
         ),
+        encode_items([pack_item((FORWARD_WRITES, ((1, 2, 30, False, command),) * 2))]),
     ]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from quorumcache.node.clients.writes import PendingWrite
 from quorumcache.node.consensus.raft import commit, heartbeats, state
 from quorumcache.node.consensus.staleness import Freshness
 from quorumcache.node.operations.coordinator import Coordinator
@@ -55,8 +56,9 @@ def test_retries_without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_repetitions_of_a_client_without_its_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that a client repeats through another node would be executed twice."""
-    write = Coordinator.write
+    write, init = Coordinator.write, PendingWrite.__init__
     monkeypatch.setattr(Coordinator, "write", lambda *args: write(*args[:8]))
+    monkeypatch.setattr(PendingWrite, "__init__", lambda *args: init(*args[:9]))
     assert "is not linearizable" in first_failure(range(1, 200))
 
 

@@ -17,6 +17,7 @@ ELSEWHERE = {
     "node/admin/server.py": "RequestError: raised and caught there, becomes an HTTP status",
     "node/peers/codec.py": "Refused: a HandshakeRefused with the pause that the peer is told",
     "node/process/run.py": "Stopped: raised and caught there, ends a start",
+    "node/process/signals.py": "SignalsForbidden: there is no node yet, and `__main__` tells it",
 }
 """Files with exceptions of their own, and why."""
 
