@@ -34,6 +34,8 @@ from quorumcache.node.peers.items import (
     BEATS_HEARD,
     BUNDLE,
     BUNDLE_HELD,
+    FORWARD_FOUND,
+    FORWARD_GETS,
     FORWARD_ITEMS,
     FORWARD_LOST,
     FORWARD_READ,
@@ -206,6 +208,12 @@ def frames() -> list[bytes]:
             ]
         ),
         encode_items([pack_item((FORWARD_WRITES, ((1, 2, 30, False, command),) * 2))]),
+        encode_items(
+            [
+                pack_item((FORWARD_GETS, 1, (2, b"k", 3, b"l"))),
+                pack_item((FORWARD_FOUND, 1, (None, 1))),
+            ]
+        ),
     ]
 
 

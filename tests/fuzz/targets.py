@@ -41,6 +41,8 @@ from quorumcache.node.housekeeping.hot_keys import HotKeysTeller
 from quorumcache.node.housekeeping.memory_round import MemoryRound
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.operations.forward_forms import check_forward
+from quorumcache.node.operations.get_bundles import GetBundles
+from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.codec import (
     HEADER,
     HELLO_BYTES_MAX,
@@ -86,6 +88,8 @@ from quorumcache.node.store.plain_item_table import PlainItemTable
 from quorumcache.node.store.set_batches import PlainSetBatches
 from quorumcache.node.store.snapshot import encode_view
 from quorumcache.node.store.store import ShardStore
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.telemetry.timings import Timings
 from quorumcache.node.wal.format import (
     FRAME_HEADER_BYTES,
     FRAME_MAGIC,
@@ -310,7 +314,21 @@ class _Host(SimpleNamespace):
 
 
 class _Coordinator:
-    """Checks the form of what is forwarded, as the real one does first."""
+    """Checks the form of what is forwarded, as the real one does first. What travels together is
+    looked at by the real ones: this node leads nothing, and has asked for nothing."""
+
+    def __init__(self) -> None:
+        peers: Any = SimpleNamespace(send=lambda *_: True, send_bulk=lambda *_: True)
+        nobody: Any = None
+        self.serving = Serving(
+            node_id=2,
+            host=_HOST,
+            peers=peers,
+            clock=ManualClock(),
+            counters=Counters(),
+            memory=MemoryRoom(1 << 20),
+        )
+        self.bundles = GetBundles(self.serving, nobody, Timings(), 1, 1)
 
     def on_forward(self, node_id: int, item: tuple[Any, ...]) -> None:
         check_forward(item)
