@@ -29,12 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.operations.called_write import CalledWrite
 from quorumcache.node.operations.deadlines import Deadlines
-from quorumcache.node.operations.failure import (
-    BEHIND_WAITING,
-    NO_LEADER,
-    Failure,
-    timeout_reason,
-)
+from quorumcache.node.operations.failure import BEHIND_WAITING, NO_LEADER, Failure, timeout_reason
 from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.operations.forwards import Forwards
 from quorumcache.node.operations.get_bundles import GetBundles
@@ -389,7 +384,11 @@ class Coordinator(OperationOwner):
     def hold(self, operation: Operation, why: str) -> None:
         """Keep it until a leader may take it: `leader_changed`, `peer_up` or the next sweep."""
         if why == BEHIND_WAITING:
-            self.route(operation)  # What its leader has not refused may go before it now.
+            # What its leader has not refused may go before it now. It goes by itself, see `send`.
+            operation.note(why)
+            self.route(operation)
+            if operation.why == BEHIND_WAITING:
+                operation.why = ""  # It waits for an earlier one, and may leave with others then.
         else:
             self._held.add(operation, why)
 

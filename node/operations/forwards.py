@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.operations.failure import NO_CONNECTION
+from quorumcache.node.operations.failure import BEHIND_WAITING, NO_CONNECTION
 from quorumcache.node.operations.lock_reads import LockRead
 from quorumcache.node.operations.meta_read import MetaRead
 from quorumcache.node.operations.operation import Operation, Proposal, Read, Write
@@ -93,7 +93,14 @@ class Forwards:
             if isinstance(operation, Write):
                 if not self.has_room(node_id):
                     return TOO_MANY_BYTES
-                if not relayed and self.peers.form_of(node_id) >= WRITES_FORM:
+                # What was behind a write of another client that waits might be so again: of many
+                # for one key that a transaction holds, each bundle would bring one further. Unless
+                # an earlier one of its own client is gathered, it goes by itself.
+                if (
+                    not relayed
+                    and (operation.why != BEHIND_WAITING or operation.after is not None)
+                    and self.peers.form_of(node_id) >= WRITES_FORM
+                ):
                     self._gather(operation, node_id)
                     return ""
             item = (

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.failure import BEHIND_WAITING, Failure
 from quorumcache.node.operations.write_bundles import BUNDLE_BYTES, WRITE_COST_BYTES, WriteBundles
 from quorumcache.node.peers.items import (
+    FORWARD_REFUSED,
     FORWARD_RELAY,
     FORWARD_RESULT,
     FORWARD_WRITE,
@@ -168,3 +169,44 @@ def test_what_expires_before_it_leaves_does_not_leave(world: World) -> None:
     world.coordinator.deadlines.expire(world.clock.ns)
     assert [type(outcome) for outcome in world.outcomes] == [Failure] * 2
     assert world.take()[1][5][4] == b"c"
+
+
+def refuse(world: World, request_id: int, why: str) -> None:
+    world.coordinator.on_forward(THERE, (FORWARD_REFUSED, request_id, THERE, why))
+
+
+def test_what_was_behind_a_waiting_write_of_others_goes_by_itself(world: World) -> None:
+    """They may all be for the key that a transaction holds. In bundles each would be sent as often
+    as there are others before it."""
+    for _ in range(100):
+        world.set(b"held")
+    _, item = world.take()
+    for request_id, *_ in item[1][1:]:  # The first one waits there.
+        refuse(world, request_id, BEHIND_WAITING)
+    again = [item for _, item in world.sent]
+    assert [item[0] for item in again] == [FORWARD_WRITE] * 99
+
+
+def test_what_waits_behind_such_a_write_leaves_with_others_again(world: World) -> None:
+    world.set(b"held")
+    newest = None
+    for key in (b"a", b"b", b"c"):
+        newest = world.set(key, after=newest)
+    _, item = world.take()
+    for request_id, *_ in item[1][1:]:
+        refuse(world, request_id, BEHIND_WAITING)
+    first = world.take()[1]
+    assert (first[0], first[5][4]) == (FORWARD_WRITE, b"a")
+    answer(world, first[1])
+    assert keys(world.take()[1]) == [b"b", b"c"]
+
+
+def test_what_goes_again_does_not_overtake_an_earlier_one_that_is_gathered(world: World) -> None:
+    first = world.set(b"a")
+    world.set(b"b", after=first)
+    _, item = world.take()
+    (first_id, *_), (second_id, *_) = item[1]
+    refuse(world, first_id, "no room")
+    world.coordinator.sweep()
+    refuse(world, second_id, BEHIND_WAITING)
+    assert keys(world.take()[1]) == [b"a", b"b"]
