@@ -35,7 +35,7 @@ LEFT_OUT := $(addprefix simulation/test_,bounds calm_moves command configuration
 	detection detection_expiry detection_transactions directory elections fitness founding joining large large_memory large_order linearizability lock_watch loop map_watch model_time network schedule \
 	serializability shape shrink stand_ins time)
 LEFT_OUT += $(addprefix property/test_,applied_in_parts apply_purity beats client_arguments client_order eviction_room forwarded_gets forwarded_once \
-	forwarding meta_like_memcached moves placement reply_parser session_model sets_of_clients steering)
+	forwarding meta_like_memcached moves pipelined_writes placement reply_parser session_model sets_of_clients steering)
 LEFT_OUT += $(addprefix integration/test_,client_advice client_fork client_locks data_directory_gone installed join \
 	lock_meetings mixed_versions paused_holder secret signals start stop streams supervisor)
 LEFT_OUT += conformance/test_flags

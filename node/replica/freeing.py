@@ -36,8 +36,11 @@ class Freeing:
             self._loop.call_later(STEP_SECONDS, self._step)
 
     def _step(self) -> None:
-        group = self._left[0]
-        if not group.log.let_go(STEP_WORK_MAX) and not group.machine.let_go():
-            self._left.popleft()
-        if self._left:
-            self._loop.call_later(STEP_SECONDS, self._step)
+        group, is_over = self._left[0], True
+        try:
+            is_over = not group.log.let_go(STEP_WORK_MAX) and not group.machine.let_go()
+        finally:  # What fails goes in one step, and the loop reports it; the others go on.
+            if is_over:
+                self._left.popleft()
+            if self._left:
+                self._loop.call_later(STEP_SECONDS, self._step)

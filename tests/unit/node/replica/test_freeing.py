@@ -88,3 +88,20 @@ def test_a_state_that_somebody_reads_is_waited_for_without_a_hurry() -> None:
     assert left.freed == []
     loop.run(until=1.1)
     assert left.freed == ["state"]
+
+
+def test_one_that_cannot_be_freed_does_not_stop_the_others() -> None:
+    loop: Any = ManualLoop()
+    freeing = Freeing(loop)
+    broken, sound = Left(1, 1), Left(1, 1)
+    broken.take(loop, freeing)
+    sound.take(loop, freeing)
+    broken.entries = "a fault"  # type: ignore[assignment]
+    with pytest.raises(TypeError):
+        loop.run()
+    loop.run()
+    assert sound.freed == ["entries", "state"]
+    later = Left(1, 1)
+    later.take(loop, freeing)
+    loop.run()
+    assert later.freed == ["entries", "state"]
