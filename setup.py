@@ -61,7 +61,7 @@ ROOMS = {
     "consensus": "*",
     "consensus/raft": "*",
     "directory": "state",
-    "housekeeping": "evictions",
+    "housekeeping": "evictions packing",
     "operations": "*",
     "peers": (
         "beats bundles codec consensus_items consensus_transport datagram_paths items link network"
@@ -98,20 +98,20 @@ HOT = """
     clients/plain_meta_gets clients/plain_sets clients/pumps clients/quick_gets
     clients/replies clients/retrievals clients/routed_gets clients/slots clients/windows
     clients/writes
-    consensus/log consensus/progress consensus/runs
+    consensus/log consensus/packed consensus/progress consensus/runs
     consensus/raft/commit consensus/raft/core consensus/raft/heartbeats consensus/raft/proposals
     consensus/raft/replication consensus/raft/state consensus/raft/wire
     operations/coordinator operations/deadlines operations/forwarded operations/forwarded_writes
     operations/forwards operations/leaders operations/numbering operations/operation
     operations/order operations/serving operations/sessions operations/write_bundles
-    peers/beats peers/codec peers/consensus_items peers/consensus_transport peers/items peers/link
-    peers/network peers/peer
+    peers/beats peers/bundles peers/codec peers/consensus_items peers/consensus_transport
+    peers/items peers/link peers/network peers/peer
     protocol/parser protocol/responses protocol/storage_lines
     replica/beating replica/bundled replica/group replica/host replica/proposed replica/ticking
     replica/turns
     storage/log_file
-    store/effects store/eviction_queue store/item store/sessions store/store
-    wal/format wal/groups wal/queue wal/wal
+    store/effects store/eviction_queue store/item store/sessions store/state store/store
+    wal/chain wal/format wal/groups wal/queue wal/wal
 """
 """Modules whose code a get or a set of an ordinary item runs. They are optimised most, and linked
 as one: forwarded requests took 4 % more without that, and the build took much longer when it was

@@ -139,6 +139,7 @@ class LocalNode:
             self._process = processes.start(
                 self._command,
                 cpus=cpus,
+                takes_turns=True,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 environment=processes.repository_environment(),

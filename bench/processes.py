@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -37,6 +38,7 @@ def start(
     command: Sequence[str],
     *,
     cpus: Sequence[int] = (),
+    takes_turns: bool = False,
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = subprocess.DEVNULL,
     stderr: int | IO[bytes] | None = subprocess.DEVNULL,
@@ -44,6 +46,9 @@ def start(
     cwd: str | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start `command` on `cpus` (() = all). StartError when that is impossible.
+
+    `takes_turns`: it does not interrupt others that run when it wakes up, as the nodes of
+    `quorumcached up` do not (`SCHED_BATCH`).
 
     It dies with the thread that called this, and does not see a Ctrl-C.
     """
@@ -58,7 +63,7 @@ def start(
             env=dict(environment) if environment is not None else None,
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=_child_setup(os.getpid(), tuple(cpus), held),
+            preexec_fn=_child_setup(os.getpid(), tuple(cpus), takes_turns, held),
         )
     except OSError as error:
         raise StartError(f"cannot start {command[0]}: {error}") from None
@@ -67,7 +72,7 @@ def start(
 
 
 def _child_setup(
-    parent: int, cpus: tuple[int, ...], mask: Iterable[int | signal.Signals]
+    parent: int, cpus: tuple[int, ...], takes_turns: bool, mask: Iterable[int | signal.Signals]
 ) -> Callable[[], None]:
     def setup() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -76,6 +81,9 @@ def _child_setup(
             os._exit(1)
         if cpus:
             os.sched_setaffinity(0, cpus)
+        if takes_turns and os.sched_getscheduler(0) == os.SCHED_OTHER:
+            with contextlib.suppress(OSError):  # Not everywhere may a process choose.
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
     return setup
 

@@ -40,6 +40,20 @@ def test_a_child_runs_where_it_is_told():
         processes.stop(child, 0.1)
 
 
+@pytest.mark.parametrize("takes_turns", [False, True])
+def test_nodes_take_turns_as_those_of_a_cluster_on_one_machine_do(takes_turns):
+    child = processes.start(
+        [sys.executable, "-c", STUBBORN], takes_turns=takes_turns, stdout=subprocess.PIPE
+    )
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        own = os.sched_getscheduler(0)
+        changes = takes_turns and own == os.SCHED_OTHER
+        assert os.sched_getscheduler(child.pid) == (os.SCHED_BATCH if changes else own)
+    finally:
+        processes.stop(child, 0.1)
+
+
 def test_children_die_with_their_parent():
     """The parent is killed outright and can clean up nothing."""
     parent = subprocess.Popen(
