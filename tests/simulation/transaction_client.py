@@ -206,7 +206,10 @@ class TransactionClient:
     async def _begin(self, talk: Talk) -> tuple[bytes, int] | None:
         """Its id and its deadline."""
         limit = self.random.choice((b"", b" 100", b" 500", b" 2000", b" 10000"))
-        words = (await talk.ask(b"cluster txn begin%b\r\n" % limit)).split(b" ")
+        line = await talk.ask(b"cluster txn begin%b\r\n" % limit)
+        if line == TOO_MANY_CONNECTIONS:
+            raise ConnectionRefusedError(line.decode())
+        words = line.split(b" ")
         if words[0] == b"SERVER_ERROR":
             return None
         if words[0] != b"TXN" or len(words) != 3 or len(words[1]) != 32:
