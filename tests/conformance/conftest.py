@@ -9,7 +9,7 @@ import pytest
 from tests.support.processes import Cluster, running_cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three nodes. A test may end one of them, if it starts it again."""
     with running_cluster(tmp_path_factory.mktemp("clients"), shards=16) as shared:
