@@ -80,7 +80,8 @@ def test_a_broken_rule_is_shrunk_told_and_replayed(
     """A leader that reads without a lease: few faults are left, and their file fails alike."""
     monkeypatch.setattr(ReplicaGroup, "has_lease", lambda self: self.is_leader)
     monkeypatch.setattr(command, "FAILURES", tmp_path / "failures")
-    outcomes = (run_seed(WorldConfig(seed=seed, fault_seconds=2.5)) for seed in range(1, 200))
+    configs = (WorldConfig(seed=seed, fault_seconds=2.5, node_count=3) for seed in range(1, 200))
+    outcomes = map(run_seed, configs)
     failures = (outcome for outcome in outcomes if isinstance(outcome, SimulationFailure))
     # Of a handful of faults, all may be needed.
     failure = next(failure for failure in failures if len(failure.schedule.faults) > 4)
