@@ -68,7 +68,7 @@ def build(directory: Path) -> None:
 
 def build_library(name: str, core: Path, directory: Path) -> None:
     """Of what Cython has made in a directory, and the C of a core."""
-    flags = ["-std=c11", "-O1", "-g", "-shared", "-fPIC", *SANITIZERS]
+    flags = ["-std=c11", "-O1", "-g1", "-shared", "-fPIC", *SANITIZERS]
     target = directory / (name + EXTENSION_SUFFIXES[0])
     sources = [str(directory / f"{name}.c"), *(str(core / file) for file in MODULES[name])]
     includes = [f"-I{sysconfig.get_paths()['include']}", f"-I{core}"]
