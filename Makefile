@@ -25,8 +25,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --editable . --no-deps --no-build-isolation
 WANTED = @$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*$(1), sep="\n")'
 
-# Tests go to the workers one by one; one that has nothing left takes some of the other's.
-IN_PARALLEL := $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --durations 10
+# Tests go to the workers one by one; one that has nothing left takes some of the other's. They start hundreds of processes, which find the
+# bytecode that the first of them has left, whatever the environment says.
+IN_PARALLEL := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --durations 10
 
 # Where nodes run whole, and the consensus core by itself. Left out is what replaces their parts, and what is about something that is not
 # compiled: the simulation itself, the client, placement, how a process is founded, starts, stops and is installed.
