@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.meta_requests import touch_ended
 from quorumcache.node.clients.order import GroupLane
 from quorumcache.node.clients.slots import Slot, ValueStream
 from quorumcache.node.clients.value_streams import fill_with_stream, open_stream
@@ -30,7 +31,7 @@ VALUE_GONE: Final = "the value was replaced before it could be sent"
 class FencedGet(PendingWrite):
     """From its lane to its reply."""
 
-    __slots__ = ("stream", "with_cas")
+    __slots__ = ("reserved", "stream", "with_cas")
 
     def __init__(
         self, conversation: Conversation, slot: Slot, lane: GroupLane, key: bytes, with_cas: bool
@@ -40,6 +41,7 @@ class FencedGet(PendingWrite):
         self.with_cas = with_cas
         self.stream: ValueStream | None = None
         """The value of the large item that the reply has."""
+        self.reserved = conversation.replies.reserve(1, True)
 
     def done(self, outcome: WriteOutcome) -> None:
         """The outcome of the write."""
@@ -63,6 +65,7 @@ class FencedGet(PendingWrite):
         open_stream(*place, item, self.source, opened)
 
     def _finish(self, outcome: WriteOutcome) -> None:
+        touch_ended(self.conversation.replies, self.reserved, outcome)
         super().done(outcome)
 
     def _fill(self, data: bytes) -> None:

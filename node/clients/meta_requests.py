@@ -63,17 +63,21 @@ _NO_HINT: Final[Hint] = (0, 0)
 class MetaRetrieval(Retrieval):
     """What `mg` and `me` have in common: a read of one key in its lane."""
 
-    __slots__ = ("first", "key", "lane", "read", "reserved", "staleness_ns")
+    __slots__ = ("first", "is_touch", "key", "lane", "read", "reserved", "staleness_ns")
 
-    def __init__(self, conversation: Conversation, lane: GroupLane, key: bytes) -> None:
+    def __init__(
+        self, conversation: Conversation, lane: GroupLane, key: bytes, is_touch: bool = False
+    ) -> None:
+        """`is_touch`: it becomes a write if it finds the key. So its answer is never dropped."""
         super().__init__(conversation)
+        self.is_touch = is_touch
         self.lane = lane
         self.key = key
         self.first: MetaRead | None = None
         """What later reads of the lane follow: the first one that was made."""
         self.read: MetaRead | None = None
         self.staleness_ns = conversation.settings.staleness_ns
-        self.reserved = self.replies.reserve(1)
+        self.reserved = self.replies.reserve(1, is_touch)
 
     def start(self, deadline_ns: int) -> None:
         """Read it, in its lane."""
@@ -131,9 +135,18 @@ class MetaRetrieval(Retrieval):
             if read is not None and read.target and outcome[0] is not None:
                 size = len(outcome[0])  # It has come from another node, whatever is shown of it.
         end_read(self.lane, self.first, read)
-        self.replies.came(self.reserved, 1, max(size, len(data)))
+        if self.is_touch and isinstance(outcome, Failure):
+            self.replies.give_back(self.reserved)  # It tells nothing of the value.
+        else:
+            self._came(max(size, len(data)))
         conversation.order.ended(self.lane, False)
         self.replies.fill(self.slot, data)
+
+    def _came(self, size: int) -> None:
+        if self.is_touch:
+            self.replies.touched(self.reserved, 1, size)
+        else:
+            self.replies.came(self.reserved, 1, size)
 
     def shown(self, item: bytes | None) -> bytes | None:
         """The packed item whose value the reply has; None if it has none."""
@@ -159,10 +172,19 @@ class MetaRetrieval(Retrieval):
                 data = conversation.context.failed(stream)
             else:
                 data = self.answer(item)
-            replies.came(self.reserved, 1, len(data))
+            self._came(len(data))
             fill_meta_hit(replies, self.slot, data, stream)
 
         self.open_value(self.lane.group_id, self.key, shown, read.target, opened)
+
+
+def touch_ended(replies: Replies, reserved: int, outcome: WriteOutcome) -> None:
+    """A write that brings a value, and had `reserved` room for it, has this outcome."""
+    if isinstance(outcome, Failure):
+        replies.give_back(reserved)  # It tells nothing of the value.
+    else:
+        item = shown_item(outcome)
+        replies.touched(reserved, 1, 0 if item is None else len(item))
 
 
 def fill_meta_hit(replies: Replies, slot: Slot, data: bytes, stream: ValueStream | Failure) -> None:
@@ -184,7 +206,7 @@ class MetaGetting(MetaRetrieval):
     __slots__ = ("request",)
 
     def __init__(self, conversation: Conversation, lane: GroupLane, request: MetaGet) -> None:
-        super().__init__(conversation, lane, request.key)
+        super().__init__(conversation, lane, request.key, request.exptime is not None)
         self.request = request
 
     def asks(self) -> int:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quorumcache.node.clients.conversation import Conversation
-from quorumcache.node.clients.meta_requests import VALUE_GONE, fill_meta_hit, parts_of, render_get
+from quorumcache.node.clients.meta_requests import (
+    VALUE_GONE,
+    fill_meta_hit,
+    parts_of,
+    render_get,
+    touch_ended,
+)
 from quorumcache.node.clients.order import GroupLane
 from quorumcache.node.clients.slots import Slot, ValueStream
 from quorumcache.node.clients.value_streams import open_stream
@@ -77,7 +83,7 @@ _STATUSES: Final[dict[int, str]] = {
 class MetaWrite(PendingWrite):
     """A meta command that is a write from the start, from its lane to its reply."""
 
-    __slots__ = ("request", "stream")
+    __slots__ = ("request", "reserved", "stream")
 
     def __init__(
         self,
@@ -94,6 +100,8 @@ class MetaWrite(PendingWrite):
         self.request: Any = request
         self.stream: ValueStream | None = None
         """The value of the large item that the reply has."""
+        brings_value = isinstance(request, MetaGet) and request.with_value
+        self.reserved = conversation.replies.reserve(1, True) if brings_value else 0
 
     def done(self, outcome: WriteOutcome) -> None:
         """The outcome of the write."""
@@ -116,6 +124,8 @@ class MetaWrite(PendingWrite):
         open_stream(*place, item, self.source, opened)
 
     def _finish(self, outcome: WriteOutcome) -> None:
+        if self.reserved:
+            touch_ended(self.conversation.replies, self.reserved, outcome)
         super().done(outcome)
 
     def _fill(self, data: bytes) -> None:

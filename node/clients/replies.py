@@ -37,6 +37,10 @@ write, so its answer cannot be dropped and asked for again."""
 LEAST_READ_BYTES: Final = 256
 """The least that a read under way is reckoned to bring."""
 
+LEAST_TOUCH_BYTES: Final = 32 << 10
+"""The same of a gat: however small the latest answers were, 128 of them are under way at the most,
+since the next ones may bring values of 1 MiB each, and none of these can be dropped."""
+
 PARKED_READ_BYTES: Final = 256 << 10
 """What a read is reckoned to bring, at the least, once an answer had to be dropped."""
 
@@ -328,7 +332,7 @@ class Replies(Pumped):
     def touched(self, reserved: int, keys: int, size: int) -> None:
         """The same of keys that were touched."""
         self.give_back(reserved)
-        self._touch_bytes = max(size // keys, self._touch_bytes // 2, LEAST_READ_BYTES)
+        self._touch_bytes = max(size // keys, self._touch_bytes // 2, LEAST_TOUCH_BYTES)
 
     @property
     def expected_bytes(self) -> int:

@@ -147,6 +147,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.clients.replies.FIRST_TOUCH_BYTES": (256, 16 << 10),
     "node.operations.held.CROWDED_READS_MAX": (1, 4),
     "node.operations.write_bundles.BUNDLE_BYTES": (1, 200, 2 << 10),
+    "node.clients.replies.LEAST_TOUCH_BYTES": (256, 8 << 10),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 

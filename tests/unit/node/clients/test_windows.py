@@ -5,14 +5,22 @@ from typing import Any
 import pytest
 
 from quorumcache.node.clients.context import REPLY_BYTES_MAX
-from quorumcache.node.clients.replies import FIRST_TOUCH_BYTES
+from quorumcache.node.clients.replies import FIRST_TOUCH_BYTES, LEAST_TOUCH_BYTES
 from quorumcache.node.clients.windows import WINDOW_KEYS, window_keys
 from quorumcache.node.operations.failure import Failure
-from quorumcache.node.store.results import ITEM
+from quorumcache.node.store.commands import OP_META_GET
+from quorumcache.node.store.results import ITEM, META_HIT
 from tests.support.fake_server import Client, item, keys_of, set_line
 
 KEYS = 200
 FIRST = REPLY_BYTES_MAX // FIRST_TOUCH_BYTES
+TOUCHES = (
+    b"gat 0 k\r\n",
+    b"mg k v T30\r\n",
+    b"mg k v h T30\r\n",
+    b"cluster fence lock 8\r\nget k\r\n",
+)
+"""Retrievals that are writes, so what they bring cannot be dropped."""
 
 
 def outcome_of(operation: Any, value: bytes) -> Any:
@@ -147,6 +155,51 @@ def test_pipelined_gats_whose_answers_are_not_known_are_few() -> None:
     assert answered == 100
     assert most > 2 * FIRST, "small answers make room for more"
     assert client.read().count(b"VALUE") == 100
+
+
+@pytest.mark.parametrize("line", TOUCHES)
+def test_however_small_answers_were_gats_of_large_values_have_a_bound(line: bytes) -> None:
+    """Each may bring a value that cannot be dropped, and the client may read none of them."""
+    client = Client(high=1 << 40)
+    client.lead_all()
+    client.coordinator.found = lambda key: [item()]  # For the reads with which an mg begins.
+    replies = client.connection.replies
+    for _ in range(20):
+        replies.came(replies.reserve(1), 1, 1)  # Reads have brought little, too.
+    under_way = client.coordinator.started
+
+    def answer(value: bytes) -> None:
+        touch = under_way.pop(0)
+        is_meta = touch.op == OP_META_GET
+        touch.end((META_HIT, bytes(8) + item(value)) if is_meta else (ITEM, item(value)))
+
+    for _ in range(30):
+        client.send(line)
+        answer(b"x")
+        client.turn()
+    assert client.read().count(b"\r\nx\r\n") == 30
+    client.send(line * 1000)
+    client.turn()
+    assert len(under_way) == REPLY_BYTES_MAX // LEAST_TOUCH_BYTES
+    assert not client.transport.is_reading
+    most = 0
+    while under_way:
+        most = max(most, len(under_way))
+        answer(bytes(1_000_000))
+    assert most <= REPLY_BYTES_MAX // LEAST_TOUCH_BYTES, "what has come counts in full"
+
+
+@pytest.mark.parametrize("line", [b"mg k v T30\r\n", b"mg k v h T30\r\n"])
+def test_an_mg_that_would_touch_and_fails_tells_nothing_of_sizes(line: bytes) -> None:
+    client = Client()
+    client.coordinator.found = lambda key: [item()]
+    for _ in range(5):
+        client.send(line)
+        client.coordinator.take().end(Failure("no leader", outcome_known=True))
+        client.turn()
+        assert client.read().startswith(b"SERVER_ERROR")
+    assert client.connection.replies.reply_bytes == 0
+    assert window_keys(client.connection.replies, True) == FIRST
 
 
 def test_a_gat_that_fails_tells_nothing_of_sizes() -> None:
