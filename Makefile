@@ -29,9 +29,10 @@ WANTED = @$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", 
 # bytecode that the first of them has left, whatever the environment says.
 IN_PARALLEL := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --durations 10
 
-# Where nodes run whole, and the consensus core and the log's thread by themselves. Left out is what replaces their parts, and what is about something that is not
-# compiled: the simulation itself, the client, placement, how a process is founded, starts, stops and is installed.
-WHOLE_NODES := tests/unit/node/consensus tests/unit/node/storage/test_log_writer.py tests/property tests/scenarios tests/simulation tests/conformance tests/integration
+# Where nodes run whole, and the consensus core and the log's thread by themselves. Left out is what replaces their parts, and what is
+# about something that is not compiled: the simulation itself, the client, placement, how a process is founded, starts, stops and is installed.
+WHOLE_NODES := tests/unit/node/consensus tests/unit/node/storage/test_log_writer.py \
+	tests/property tests/scenarios tests/simulation tests/conformance tests/integration
 LEFT_OUT := $(addprefix simulation/test_,bounds calm_moves command configurations dealers dealings dealings_under_faults \
 	detection detection_expiry detection_transactions directory elections fitness founding joining large large_memory large_order linearizability lock_watch loop map_watch model_time network schedule \
 	serializability shape shrink stand_ins time)

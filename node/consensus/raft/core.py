@@ -357,7 +357,7 @@ class Raft(RaftState):
     def take_committed(self) -> list[Entry]:
         log = self.log
         start = self.emitted_index + 1
-        end = self.commit_index + 1  # Compared by hand, which takes a tenth of what min() takes.
+        end = self.commit_index + 1  # Compared by hand: min() showed in profiles of sets.
         if end > log.unstable_index:
             end = log.unstable_index
         if start >= end or self.installing is not None:
