@@ -23,6 +23,7 @@ from quorumcache.bench import processes
 from quorumcache.bench.errors import StartError, TargetError
 from quorumcache.bench.ports import HOST, free_ports
 from quorumcache.bench.text_client import TextClient, Topology
+from quorumcache.ring.hashing import default_shard_count
 from quorumcache.ring.secret import SECRET_FILE
 
 START_SECONDS = 60.0
@@ -80,18 +81,22 @@ def wait_for(
 class ClusterOptions:
     """A local cluster. `durability`: fsync, or memory (one node only: the node refuses others).
 
-    `cpus`: of all nodes; with `core_per_node` the nth node has the nth of them alone.
-    `node_flags`: handed to every node as they are.
+    `shards`: 0 = as many as the nodes would choose. `cpus`: of all nodes; with `core_per_node` the
+    nth node has the nth of them alone. `node_flags`: handed to every node as they are.
     """
 
     nodes: int = 3
-    shards: int = 64
+    shards: int = 0
     replication: int = 3
     durability: str = "fsync"
     data_root: str | None = None
     cpus: tuple[int, ...] = ()
     core_per_node: bool = False
     node_flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.shards:
+            object.__setattr__(self, "shards", default_shard_count(self.nodes))
 
     def validate(self) -> Self:
         """Itself, or StartError."""

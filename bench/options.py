@@ -17,6 +17,8 @@ from quorumcache.bench.traces import TRACES
 from quorumcache.bench.workload import Workload
 from quorumcache.router.streams import Parser
 
+SHARDS_HELP = "default: as many as the nodes would choose, 16 for three"
+
 _EPILOG = """examples:
   quorumcache-bench list
   quorumcache-bench run                        all scenarios: 3 nodes, then memcached
@@ -226,7 +228,7 @@ def _add_race(race: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a processor for each node, and one for the load; without it all servers share one",
     )
-    race.add_argument("--shards", type=flag_values.count, default=64, help="default: 64")
+    race.add_argument("--shards", type=flag_values.count, help=SHARDS_HELP)
     race.add_argument("--data-root", metavar="DIR", help="where data goes (default: $TMPDIR)")
     race.add_argument("--json", metavar="FILE", help="the figures alone, as JSON")
     race.add_argument("--svg", metavar="FILE", help="the picture (default: race.svg in --out)")
@@ -345,7 +347,7 @@ def _add_cluster(
 ) -> None:
     group = parser.add_argument_group("the cluster that is started")
     group.add_argument("--nodes", type=flag_values.count, default=nodes, help=f"default: {nodes}")
-    group.add_argument("--shards", type=flag_values.count, default=64, help="default: 64")
+    group.add_argument("--shards", type=flag_values.count, help=SHARDS_HELP)
     group.add_argument("--replication", type=flag_values.count, default=3, help="default: 3")
     group.add_argument(
         "--durability",
@@ -438,7 +440,7 @@ def cluster_options(arguments: argparse.Namespace) -> ClusterOptions:
     """The local cluster."""
     options = ClusterOptions(
         nodes=arguments.nodes,
-        shards=arguments.shards,
+        shards=arguments.shards or 0,
         replication=arguments.replication,
         durability=arguments.durability,
         data_root=arguments.data_root,

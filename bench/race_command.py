@@ -45,7 +45,7 @@ class Race:
         places = find_places(list(os.sched_getaffinity(0)), NODES, core_per_node=each)
         cluster = ClusterOptions(
             nodes=NODES,
-            shards=arguments.shards,
+            shards=arguments.shards or 0,
             data_root=arguments.data_root,
             cpus=places.servers,
             core_per_node=each,

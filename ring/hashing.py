@@ -15,6 +15,8 @@ from __future__ import annotations
 from mmh3 import mmh3_x64_128_utupledigest
 
 SHARD_COUNT_MAX = 4096  # a map of more shards would no longer fit in a few hundred kilobytes
+SHARDS_PER_FOUNDER = 5  # then no founder leads over a fifth of its part too many
+SHARD_COUNT_LEAST = 16  # so that one node can grow to a dozen that all lead some
 
 
 def key_token(key: bytes) -> int:
@@ -44,3 +46,13 @@ def shard_start(shard: int, shard_count: int) -> int:
 def is_shard_count(value: int) -> bool:
     """True if a cluster may be cut into `value` shards: a power of two in [1, 4096]."""
     return 1 <= value <= SHARD_COUNT_MAX and value & (value - 1) == 0
+
+
+def default_shard_count(founders: int) -> int:
+    """Into how many shards a cluster that so many nodes found is cut when nobody says.
+
+    As few as spread well, because the writes of a turn in one shard are agreed on together: the
+    power of two that gives each founder SHARDS_PER_FOUNDER, and at least SHARD_COUNT_LEAST.
+    """
+    wanted = max(SHARD_COUNT_LEAST, SHARDS_PER_FOUNDER * founders)
+    return min(SHARD_COUNT_MAX, 1 << (wanted - 1).bit_length())

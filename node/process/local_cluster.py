@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from quorumcache.node.errors import ConfigError, StartupError
 from quorumcache.node.settings.config import parse_initial_cluster
 from quorumcache.ring.address import format_address, parse_address
-from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
+from quorumcache.ring.hashing import SHARD_COUNT_MAX, default_shard_count, is_shard_count
 
 HOST = "127.0.0.1"
 BASE_PORT = 11211
@@ -99,10 +99,10 @@ def make_plan(
 ) -> tuple[Plan, list[str]]:
     """The remembered plan of `data_dir`, or a new one, and what a user should know about it.
 
-    None = not asked for: what is remembered, or 3 nodes, 64 shards, and ports from 11211 or the
-    next free range. `base_port` 0 = ports as the system gives them. ConfigError when something
-    else was asked for than what the directory holds, StartupError when a port of the plan is
-    taken.
+    None = not asked for: what is remembered, or 3 nodes, as many shards as suit them, and ports
+    from 11211 or the next free range. `base_port` 0 = ports as the system gives them. ConfigError
+    when something else was asked for than what the directory holds, StartupError when a port of
+    the plan is taken.
     """
     remembered = read_plan(data_dir)
     if remembered is not None:
@@ -122,7 +122,7 @@ def make_plan(
         raise ConfigError("--shards", f"{shards} is not a power of two in 1..{SHARD_COUNT_MAX}")
     names = [chr(ord("a") + number) for number in range(nodes or 3)]
     chosen, notes = _choose_ports(names, base_port)
-    return Plan(data_dir, shards or 64, chosen), notes
+    return Plan(data_dir, shards or default_shard_count(len(names)), chosen), notes
 
 
 def save_plan(plan: Plan) -> None:

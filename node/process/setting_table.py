@@ -194,7 +194,8 @@ OPTIONS: tuple[Option, ...] = (
         "shards",
         read_integer,
         "N",
-        "partitions of the keys, a power of two; fixed when a cluster is created",
+        "partitions of the keys, a power of two; fixed when a cluster is created (default: 16 for"
+        " up to 3 founders, 32 for up to 6, and so on: 5 or more for each)",
     ),
     Option("replication", "replication", read_integer, "N", "replicas per shard"),
     Option(

@@ -96,7 +96,13 @@ def _parser() -> OneLineParser:
         metavar="DIR",
         help="directory for data and logs (default: %(default)s)",
     )
-    parser.add_argument("--shards", type=int, metavar="N", help="number of shards (default: 64)")
+    parser.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="number of shards, a power of two (default: 16 for up to 3 nodes, 32 for up to 6, and"
+        " so on: 5 or more for each)",
+    )
     parser.add_argument(
         "--base-port",
         type=int,

@@ -15,6 +15,7 @@ from math import gcd
 
 from quorumcache.node.errors import ConfigError
 from quorumcache.ring.address import format_address, is_unix, parse_address
+from quorumcache.ring.hashing import default_shard_count
 from quorumcache.ring.settings import DEAD_AFTER_MS
 
 # Founders are compared by name; a longer list of names is compared by its fingerprint.
@@ -108,8 +109,8 @@ class NodeConfig:
     # Peer addresses of members, separated by commas: this node joins their cluster. "" = it founds
     # one, or is a member already.
     join: str = ""
-    # Power of two. Fixed when the cluster is created.
-    shards: int = 64
+    # Power of two. Fixed when the cluster is created. 0 = by the number of nodes that create it.
+    shards: int = 0
     # Replicas per shard. Fewer nodes than this: as many as there are nodes.
     replication: int = 3
     heartbeat_ms: int = 50
@@ -196,6 +197,9 @@ class NodeConfig:
     def __post_init__(self) -> None:
         if not self.durability:
             object.__setattr__(self, "durability", "fsync" if self.data_dir else "memory")
+        if not self.shards and "shards" not in (self.given or ()):
+            count = default_shard_count(len(self.members))
+            object.__setattr__(self, "shards", count)
         if not self.tick_ms:
             object.__setattr__(self, "tick_ms", _longest_tick(self.heartbeat_ms, self.election_ms))
 

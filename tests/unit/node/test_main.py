@@ -218,7 +218,7 @@ def test_a_node_says_where_it_is_serves_and_stops_cleanly() -> None:
         stored = ask(address, b"set k 0 0 5\r\nhello\r\nget k\r\n", b"END\r\n")
         assert stored == b"STORED\r\nVALUE k 0 5\r\nhello\r\nEND\r\n"
         assert b"STAT version " in ask(address, b"stats\r\n", b"END\r\n")
-        assert b"STAT shard:63:role leader\r\n" in ask(address, b"stats shards\r\n", b"END\r\n")
+        assert b"STAT shard:15:role leader\r\n" in ask(address, b"stats shards\r\n", b"END\r\n")
         http = ("::1", address_in(line, "http")[1])
         health = ask(http, b"GET /health HTTP/1.0\r\n\r\n", b"}\n")
         assert health.startswith(b"HTTP/1.1 200 ")

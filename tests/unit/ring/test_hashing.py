@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorumcache.ring import key_token, shard_of
-from quorumcache.ring.hashing import is_shard_count, shard_start
+from quorumcache.ring.hashing import (
+    SHARD_COUNT_MAX,
+    default_shard_count,
+    is_shard_count,
+    shard_start,
+)
 from tests.support.murmur3 import murmur3_x64_128
 
 VECTORS = json.loads(
@@ -45,3 +50,14 @@ def test_shard_is_the_arc_that_holds_the_token(key: bytes, bits: int) -> None:
 def test_shard_counts_are_powers_of_two_up_to_4096() -> None:
     allowed = [value for value in range(-1, 10_000) if is_shard_count(value)]
     assert allowed == [1 << bits for bits in range(13)]
+
+
+def test_few_founders_get_few_shards_that_still_spread_well() -> None:
+    counts = [default_shard_count(founders) for founders in range(1, 1000)]
+    assert counts[:7] == [16, 16, 16, 32, 32, 32, 64]
+    assert counts == sorted(counts)
+    assert all(is_shard_count(count) for count in counts)
+    for founders, count in enumerate(counts[:800], start=1):
+        most_led = -(-count // founders)
+        assert most_led * founders <= 1.2 * count, founders
+    assert counts[-1] == SHARD_COUNT_MAX

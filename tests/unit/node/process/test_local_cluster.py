@@ -51,7 +51,7 @@ def test_defaults(tmp_path: Path, taken: set[int]) -> None:
     plan, notes = plan_for(tmp_path)
     assert ports(plan) == [11211, 11212, 11213]
     assert [node.http_port for node in plan.nodes] == [11311, 11312, 11313]
-    assert plan.shards == 64
+    assert plan.shards == 16
     assert notes == []
     assert parse_initial_cluster(plan.initial_cluster) == {
         "a": "127.0.0.1:11411",

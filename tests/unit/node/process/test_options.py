@@ -197,14 +197,14 @@ def test_sizes(text: str, size: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "shards"),
     [
-        ("", 64),
+        ("", 16),
         ("-m 1024 -I 4m", 16),
         ("-m 100", 4),
         ("-m 64 -I 5m", 4),
         ("-m 256 -I 128m", 4),
-        ("-m 100000", 64),
+        ("-m 100000", 16),
         ("-m 64 -I 5m --shards 32", 32),
-        ("-m 64 -I 5m --data-dir /d", 64),
+        ("-m 64 -I 5m --data-dir /d", 16),
     ],
 )
 def test_a_node_in_memory_alone_has_shards_that_hold_its_largest_items(

@@ -54,7 +54,7 @@ def test_so_many_addresses_may_be_listened_on(field: str) -> None:
         ({"weight": 5e-324}, "weight", "5e-324 is not a number from 0.000001 to 1000000"),
         ({"weight": 1e7}, "weight", "10000000.0"),
         ({"weight": float("nan")}, "weight", "nan"),
-        ({"shards": 0}, "shards", "0"),
+        ({"shards": 0, "given": frozenset({"shards"})}, "shards", "0"),
         ({"shards": 48}, "shards", "48 is not a power of two in 1..4096"),
         ({"shards": 8192}, "shards", "4096"),
         ({"replication": 0}, "replication", "1..9"),

@@ -28,6 +28,15 @@ def test_the_defaults_are_one_node_in_memory() -> None:
     config = NodeConfig()
     check_config(config)
     assert (config.durability, config.is_alone) == ("memory", True)
+
+
+@pytest.mark.parametrize(("founders", "shards"), [(1, 16), (3, 16), (5, 32), (9, 64), (26, 256)])
+def test_the_number_of_shards_follows_from_the_founders(founders: int, shards: int) -> None:
+    members = {f"n{number}": f"10.0.0.{number}:7000" for number in range(founders)}
+    changes = {"name": "n0", "peer": members["n0"], "initial_cluster": members}
+    config = cluster(**changes)
+    assert (config.shards, config.cluster_settings.shards) == (shards, shards)
+    assert cluster(**changes, shards=8).shards == 8
     assert config.listen == "127.0.0.1:11211"
 
 
@@ -98,7 +107,7 @@ def test_the_cluster_settings_are_those_of_the_configuration() -> None:
 
 
 def test_the_fingerprint_does_not_change_between_releases() -> None:
-    assert cluster().cluster_settings.fingerprint() == "54985ae61917853c"
+    assert cluster(shards=64).cluster_settings.fingerprint() == "54985ae61917853c"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +143,7 @@ def test_what_a_node_that_joins_tells_of_its_settings() -> None:
     assert replace(JOINER, given=frozenset({"name"})).joining_settings == told
     assert replace(JOINER, given=None).joining_settings == told
     given = replace(JOINER, given=frozenset({"shards", "replication", "cluster_name"}))
-    assert given.joining_settings == {**told, "shards": "64", "cluster_name": "quorumcache"}
+    assert given.joining_settings == {**told, "shards": "16", "cluster_name": "quorumcache"}
 
 
 def test_a_member_has_the_settings_of_its_cluster() -> None:
