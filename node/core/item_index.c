@@ -218,13 +218,10 @@ static bool split(item_index *x, uint64_t hash)
     if (old->depth == x->depth && !double_directory(x))
         return false;
     uint64_t bit = (uint64_t)1 << old->depth;
-    unsigned char *side = malloc(old->size); /* of each item: a hash costs a look at its block */
-    if (side == NULL)
-        return false;
     uint32_t ones = 0;
     for (uint32_t i = 0; i < old->size; i++)
-        if (old->slots[i])
-            ones += side[i] = (hash_of_item(x, address_of(old->slots[i])) & bit) != 0;
+        if (old->slots[i] && hash_of_item(x, address_of(old->slots[i])) & bit)
+            ones++;
     segment *zero = new_segment(x, old->count - ones, old->depth + 1);
     segment *one = new_segment(x, ones, old->depth + 1);
     if (zero == NULL || one == NULL) {
@@ -232,13 +229,11 @@ static bool split(item_index *x, uint64_t hash)
             release_segment(x, zero);
         if (one != NULL)
             release_segment(x, one);
-        free(side);
         return false;
     }
     for (uint32_t i = 0; i < old->size; i++)
         if (old->slots[i])
-            insert_slot(side[i] ? one : zero, old->slots[i]);
-    free(side);
+            insert_slot(hash_of_item(x, address_of(old->slots[i])) & bit ? one : zero, old->slots[i]);
     install(x, hash & ~bit, zero);
     install(x, hash | bit, one);
     release_segment(x, old);
