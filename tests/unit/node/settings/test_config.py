@@ -28,6 +28,7 @@ def test_the_defaults_are_one_node_in_memory() -> None:
     config = NodeConfig()
     check_config(config)
     assert (config.durability, config.is_alone) == ("memory", True)
+    assert config.listen == "127.0.0.1:11211"
 
 
 @pytest.mark.parametrize(("founders", "shards"), [(1, 16), (3, 16), (5, 32), (9, 64), (26, 256)])
@@ -37,7 +38,6 @@ def test_the_number_of_shards_follows_from_the_founders(founders: int, shards: i
     config = cluster(**changes)
     assert (config.shards, config.cluster_settings.shards) == (shards, shards)
     assert cluster(**changes, shards=8).shards == 8
-    assert config.listen == "127.0.0.1:11211"
 
 
 def test_a_data_dir_makes_a_node_durable() -> None:
