@@ -218,13 +218,17 @@ static bool split(item_index *x, uint64_t hash)
     if (old->depth == x->depth && !double_directory(x))
         return false;
     uint64_t bit = (uint64_t)1 << old->depth;
+    unsigned char *side = malloc(old->size); /* of the item in each slot: a hash costs a look at its block */
+    if (side == NULL)
+        return false;
     uint32_t ones = 0;
     for (uint32_t i = 0; i < old->size; i++)
-        if (old->slots[i] && hash_of_item(x, address_of(old->slots[i])) & bit)
-            ones++;
+        if (old->slots[i])
+            ones += side[i] = (hash_of_item(x, address_of(old->slots[i])) & bit) != 0;
     segment *zero = new_segment(x, old->count - ones, old->depth + 1);
     segment *one = new_segment(x, ones, old->depth + 1);
     if (zero == NULL || one == NULL) {
+        free(side);
         if (zero != NULL)
             release_segment(x, zero);
         if (one != NULL)
@@ -233,7 +237,8 @@ static bool split(item_index *x, uint64_t hash)
     }
     for (uint32_t i = 0; i < old->size; i++)
         if (old->slots[i])
-            insert_slot(hash_of_item(x, address_of(old->slots[i])) & bit ? one : zero, old->slots[i]);
+            insert_slot(side[i] ? one : zero, old->slots[i]);
+    free(side);
     install(x, hash & ~bit, zero);
     install(x, hash | bit, one);
     release_segment(x, old);

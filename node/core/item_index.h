@@ -13,7 +13,7 @@ Images share segments: who changes a shared one copies it first. */
 
 #include "item_block.h"
 
-enum { SEGMENT_ITEMS_MAX = 4096 };
+enum { SEGMENT_ITEMS_MAX = 1024 };
 
 typedef struct segment {
     uint32_t references; /* the table's own, and one for each image */

@@ -133,15 +133,15 @@ def test_the_table_stays_as_it_is_when_there_is_no_memory(
         ("table", "it->born < t->epoch", "it->born + 1 < t->epoch", "heap-use-after-free"),
         (
             "index",
-            "            release_segment(x, one);\n        return",
-            "        return",
+            "        if (one != NULL)\n            release_segment(x, one);\n",
+            "",
             "other bytes",
         ),
         (
             "table",
             "at = s == NULL ? 0 : segment_find(s, key, key_length, hash);",
             "",
-            "another key",
+            "heap-use-after-free",
         ),
     ],
 )
