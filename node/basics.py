@@ -48,9 +48,11 @@ class Basics:
         on_fatal: Callable[[BaseException], None],
         given_secret: Secret | None,
         entropy: Random,
+        give_back_memory: Callable[[], None],
     ) -> None:
         """`on_leader_change` hears of each group whose leader has changed here, `on_fatal` of what
-        the node cannot go on with.
+        the node cannot go on with. `give_back_memory`: returns what is free to the system; does
+        nothing in a simulation.
         """
         self.config = config
         self.clock = clock
@@ -87,8 +89,7 @@ class Basics:
         )
         self.transport = ConsensusTransport(self.network, self.incarnation)
         self.memory = MemoryRoom(config.memory_bytes)
-        self.give_back_memory: Callable[[], None] = lambda: None
-        """Returns what is free to the system. Nothing in a simulation."""
+        self.give_back_memory = give_back_memory
         self.host = ReplicaHost(
             loop=loop,
             clock=clock,
@@ -102,6 +103,7 @@ class Basics:
             time=self.time,
             item_bytes_max=config.item_bytes_max,
             evicts=config.evicts,
+            give_back=give_back_memory,
         )
         self.host.borrow = self.memory.borrow
         self.timekeeper = Timekeeper(self.time, self.alarms, self.network, self.members.heard_of)

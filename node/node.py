@@ -83,7 +83,7 @@ class Node(Observed):
         given_secret: Secret | None = None,
         entropy: Random | None = None,
         secret_path: str = "",
-        give_back_memory: Callable[[], None] | None = None,
+        give_back_memory: Callable[[], None] = lambda: None,
         users: Users | None = None,
     ) -> None:
         """`consensus_bounds` replaces bounds of `ConsensusConfig`, by name: a simulation draws
@@ -113,10 +113,9 @@ class Node(Observed):
             entropy=entropy if entropy is not None else random,
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
+            give_back_memory=give_back_memory,
         )
         basics.on_left = self._left
-        if give_back_memory is not None:
-            basics.give_back_memory = give_back_memory
         super().__init__(basics, loop.create_future())
         self._secret_path = secret_path
         self._users = users

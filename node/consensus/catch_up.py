@@ -10,6 +10,10 @@ sent does not wait for the window, and does not count.
 Over a long way a window is little for the time of an answer, perhaps less than is written
 meanwhile. So each *round*, which ends when a replica has what the log had when it began, has twice
 the window of the one before (`Progress.begin_round`): a replica arrives however much is written.
+
+A snapshot takes its size of memory at both nodes, from the first byte until the other node has it
+on disk. So there are never more than SNAPSHOTS_MAX of them on their way to a node. Those for
+learners do not count: they are as few as the moves under way.
 """
 
 from __future__ import annotations
@@ -25,26 +29,31 @@ alone would leave the window empty for the time of an answer."""
 DOUBLINGS_MAX: Final = 5
 """At 32 times the window a replica has as much under way as one that is not behind may have."""
 
+SNAPSHOTS_MAX: Final = 2
+"""While the one is restored there, the other is sent."""
+
 
 class CatchUpWindow:
     """What the replicas of one other node that are behind are being sent."""
 
-    __slots__ = ("under_way",)
+    __slots__ = ("snapshots", "under_way")
 
     def __init__(self) -> None:
         self.under_way = 0
         """Bytes of entries and of snapshots that have no answer."""
+        self.snapshots = 0
+        """Those on their way. At most SNAPSHOTS_MAX."""
 
-    def room(self, wanted: int, bytes_max: int, doublings: int) -> int:
+    def room(self, wanted: int, bytes_max: int, doublings: int, parts: int = PARTS) -> int:
         """How many of `wanted` bytes one group may send now; 0: none before an answer comes.
 
-        `bytes_max`: of the window. It may be passed by a part of it, or by one larger entry.
+        `bytes_max`: of the window. It may be passed by one of its `parts`, or by one larger entry.
         `doublings`: rounds that have ended.
         """
         bytes_max <<= min(doublings, DOUBLINGS_MAX)
         if self.under_way >= bytes_max:
             return 0
-        return min(wanted, max(1, bytes_max // PARTS))
+        return min(wanted, max(1, bytes_max // parts))
 
 
 class CatchUpWindows:

@@ -14,7 +14,7 @@ from collections import deque
 from enum import IntEnum
 from typing import Final
 
-from quorumcache.node.consensus.catch_up import CatchUpWindow
+from quorumcache.node.consensus.catch_up import SNAPSHOTS_MAX, CatchUpWindow
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import (
     Index,
@@ -49,6 +49,7 @@ class Progress:
         "echo_round",
         "first_sent_bytes",
         "first_sent_index",
+        "has_place",
         "held_bytes",
         "held_index",
         "inflight_bytes",
@@ -99,6 +100,8 @@ class Progress:
         """It was lost sight of, and has not been sent all since that it lacked."""
         self.held_bytes = 0
         """What it takes of the window."""
+        self.has_place = False
+        """Its snapshot is one of those that the window counts."""
         self.held_index: Index = 0
         """REPLICATE only: Appends under way up to here are what it takes."""
         self.state = PROBE
@@ -264,6 +267,10 @@ class Progress:
         """How many of `wanted` bytes its window has room for, while it is behind."""
         return self.window.room(wanted, window_bytes_max, self.doublings)
 
+    def snapshot_room(self, wanted: int, window_bytes_max: int) -> int:
+        """The same for bytes of a snapshot, of which fewer are on their way."""
+        return self.window.room(wanted, window_bytes_max, self.doublings, SNAPSHOTS_MAX)
+
     def arrived(self) -> None:
         """It was sent all that it lacked."""
         self.is_behind = False
@@ -297,6 +304,26 @@ class Progress:
         self.hold(0)
         self.held_index = 0
 
+    def take_place(self) -> bool:
+        """Whether it may be sent a snapshot now: it counts from here on."""
+        if not self.has_place and self.budget is None:
+            if self.window.snapshots >= SNAPSHOTS_MAX:
+                return False
+            self.window.snapshots += 1
+            self.has_place = True
+        return True
+
+    def leave_place(self) -> None:
+        """Another one may be sent its snapshot."""
+        if self.has_place:
+            self.window.snapshots -= 1
+            self.has_place = False
+
+    def leave_window(self) -> None:
+        """Nobody looks at it any more."""
+        self.release()
+        self.leave_place()
+
     def _forget_inflight(self) -> None:
         self.release()
         self.later_sent.clear()
@@ -304,6 +331,7 @@ class Progress:
         self.inflight_bytes = 0
 
     def _forget_snapshot(self) -> None:
+        self.leave_place()
         self.snapshot = None
         self.snapshot_repeats = 0
         self.snapshot_offset = 0

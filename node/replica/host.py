@@ -79,6 +79,7 @@ class ReplicaHost(BeatHost):
         time: ClusterTime | None = None,
         item_bytes_max: int = ITEM_BYTES_MAX,
         evicts: bool = True,
+        give_back: Callable[[], None] = lambda: None,
     ) -> None:
         self.loop = loop
         self.clock = clock
@@ -116,7 +117,7 @@ class ReplicaHost(BeatHost):
         self.copy_rate = self._sender.rate
         """Of what goes to learners: snapshots and entries."""
         self._catch_up = CatchUpWindows()
-        self._installer = SnapshotInstaller(loop, counters, self._installed, on_fatal)
+        self._installer = SnapshotInstaller(loop, counters, self._installed, on_fatal, give_back)
         self.followed = []
         self.owed = []
         self.led = []

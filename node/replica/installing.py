@@ -45,6 +45,10 @@ leader sends a few messages per heartbeat to a replica that acknowledges nothing
 LET_GO_MAX: Final = 1 << 10
 """Entries of the old log that one step lets go of, about a millisecond."""
 
+GIVE_BACK_BYTES: Final = 8 << 20
+"""When so much was freed, memory is given back, which takes two milliseconds or so. What the
+snapshots of all groups leave would be a stall of many."""
+
 log = get_logger("host")
 
 
@@ -159,13 +163,19 @@ class SnapshotInstaller:
         counters: Counters,
         done: Callable[[Installation], None],
         failed: Callable[[BaseException], None],
+        give_back: Callable[[], None],
     ) -> None:
-        """`done` gets what is durable: all but what was held. `failed`: what ends the node."""
+        """`done` gets what is durable: all but what was held. `failed`: what ends the node.
+        `give_back`: returns free memory to the system.
+        """
         self._loop = loop
         self._turns = OnePerTurn(loop)
         self._counters = counters
         self._done = done
         self._failed = failed
+        self._give_back = give_back
+        self._freed_bytes = 0
+        """Of snapshots that are installed, since memory was given back."""
         self._under_way: dict[int, Installation] = {}
         """By group. Invariant: the groups that are `installing`."""
 
@@ -208,3 +218,8 @@ class SnapshotInstaller:
         del self._under_way[group.group_id]
         group.installing = False
         self._done(installation)
+        assert installation.ready.snapshot is not None
+        self._freed_bytes += installation.ready.snapshot.total_bytes
+        if self._freed_bytes >= GIVE_BACK_BYTES:
+            self._freed_bytes = 0
+            self._loop.call_soon(self._give_back)  # The caller still has this one.

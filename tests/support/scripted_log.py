@@ -383,6 +383,8 @@ class HostWorld:
         self.snapshots: Any = FakeSnapshots(self.story)
         peers: Any = self
         self.transport = ConsensusTransport(peers)
+        self.give_back: Callable[[], None] = lambda: None
+        """What the host calls to give memory back."""
         self.host = ReplicaHost(
             loop=self.loop,
             clock=self.clock,
@@ -393,6 +395,7 @@ class HostWorld:
             tick_ms=10,
             on_leader_change=self.leaders.append,
             on_fatal=self._fatal,
+            give_back=lambda: self.give_back(),
         )
         self.host.time.bridge()
         self.logs: dict[int, ScriptedLog] = {}

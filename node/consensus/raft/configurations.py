@@ -106,7 +106,7 @@ def learners_paced(r: RaftState) -> None:
 def drop_progress(r: RaftState) -> None:
     """No longer leader."""
     for p in r.members.values():
-        p.release()
+        p.leave_window()
     r.members = {}
     r.own = None
     r.peers = r.voters = r.outgoing = ()
@@ -133,7 +133,7 @@ def _rebuild(r: RaftState) -> None:
         p.budget = r.learner_budget if p.is_learner else None
     for replica, p in before.items():
         if replica not in members:
-            p.release()
+            p.leave_window()
     r.members = members
     r.own = members.get(r.replica_id)
     r.peers = tuple(p for replica, p in members.items() if replica != r.replica_id)

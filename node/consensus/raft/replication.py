@@ -136,12 +136,13 @@ def ask_for_snapshot(r: RaftState, p: Progress) -> None:
     wait take no memory."""
     config = r.config
     p.release()
-    size = p.room(config.snapshot_chunk_bytes, config.catch_up_bytes_max)
-    if size:
+    size = p.snapshot_room(config.snapshot_chunk_bytes, config.catch_up_bytes_max)
+    if size and p.take_place():
         p.hold(size)
         p.snapshot_asked_tick = r.ticks
         r.snapshot_wanted.append(p.replica_id)
     else:
+        p.leave_place()
         p.snapshot_asked_tick = r.ticks - config.election_ticks
 
 

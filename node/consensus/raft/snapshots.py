@@ -62,7 +62,7 @@ def _send_chunk(r: RaftState, p: Progress) -> None:
     size = 0
     p.release()
     if offset < source.total_bytes:
-        size = p.room(config.snapshot_chunk_bytes, config.catch_up_bytes_max)
+        size = p.snapshot_room(config.snapshot_chunk_bytes, config.catch_up_bytes_max)
         if not size:
             return  # It is sent more when it answers a heartbeat.
     part = source.read(offset, size)
@@ -89,13 +89,19 @@ def resume_snapshot(r: RaftState, p: Progress) -> None:
             ask_for_snapshot(r, p)
     elif p.snapshot_moved:
         p.snapshot_moved = False
-    elif not p.held_bytes:
-        _send_chunk(
-            r, p
-        )  # There was nothing to send, or no room; or it is asked whether it is done.
-    elif r.ticks - p.snapshot_sent_tick >= r.config.election_ticks << p.snapshot_repeats:
-        p.snapshot_repeats = min(p.snapshot_repeats + 1, REPEAT_DOUBLINGS_MAX)
+    elif not p.held_bytes and p.snapshot_repeats <= REPEAT_DOUBLINGS_MAX:
+        # There was nothing to send, or no room; or it is asked whether it is done.
         _send_chunk(r, p)
+    elif r.ticks - p.snapshot_sent_tick >= _patience(r, p):
+        p.snapshot_repeats = min(p.snapshot_repeats + 1, REPEAT_DOUBLINGS_MAX + 1)
+        _send_chunk(r, p)
+        if p.snapshot_repeats > REPEAT_DOUBLINGS_MAX:
+            p.leave_window()  # It takes none of it: others are not to wait for that.
+
+
+def _patience(r: RaftState, p: Progress) -> int:
+    """Ticks after which a chunk without an answer is lost."""
+    return r.config.election_ticks << min(p.snapshot_repeats, REPEAT_DOUBLINGS_MAX)
 
 
 def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> None:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.catch_up import DOUBLINGS_MAX, PARTS, CatchUpWindow, CatchUpWindows
-from quorumcache.node.consensus.progress import Progress
+from typing import cast
+
+from quorumcache.node.consensus.catch_up import (
+    DOUBLINGS_MAX,
+    PARTS,
+    SNAPSHOTS_MAX,
+    CatchUpWindow,
+    CatchUpWindows,
+)
+from quorumcache.node.consensus.progress import SNAPSHOT_SILENT_CHECKS, Progress
+from quorumcache.node.consensus.values import SendBudget
 
 
 def test_one_group_gets_a_part_of_the_window_at_a_time() -> None:
@@ -93,3 +102,55 @@ def test_the_rounds_of_a_member_that_is_behind_are_forgotten_when_it_has_arrived
     p.acknowledged(40)
     p.begin_round(50)
     assert p.doublings == 0, "it is not behind"
+
+
+def test_a_snapshot_gets_a_larger_part_since_fewer_share_the_window() -> None:
+    p = behind(CatchUpWindow())
+    assert p.snapshot_room(1000, 400) == 400 // SNAPSHOTS_MAX
+    assert p.snapshot_room(7, 400) == 7
+
+
+def test_so_many_snapshots_are_on_their_way_and_no_more() -> None:
+    window = CatchUpWindow()
+    first, *others = (behind(window) for _ in range(SNAPSHOTS_MAX + 1))
+    assert first.take_place()
+    assert first.take_place(), "it has one"
+    assert [p.take_place() for p in others] == [True] * (SNAPSHOTS_MAX - 1) + [False]
+    assert window.snapshots == SNAPSHOTS_MAX
+    first.leave_place()
+    first.leave_place()
+    assert window.snapshots == SNAPSHOTS_MAX - 1
+    assert others[-1].take_place()
+
+
+def test_whatever_becomes_of_a_snapshot_its_place_is_given_back() -> None:
+    for end in ("probed", "installed", "wanted anew", "silent", "let go"):
+        window = CatchUpWindow()
+        p = behind(window)
+        p.become_snapshot(0)
+        assert p.take_place()
+        if end == "probed":
+            p.become_probe()
+        elif end == "installed":
+            p.become_replicate()
+        elif end == "wanted anew":
+            p.become_snapshot(1)
+        elif end == "silent":
+            for _ in range(SNAPSHOT_SILENT_CHECKS):
+                assert window.snapshots == 1, "for a while it may come back to it"
+                p.recent_active = False
+                p.checked()
+        else:
+            p.leave_window()
+        assert window.snapshots == 0, end
+
+
+def test_the_snapshot_of_a_learner_takes_no_place() -> None:
+    """It goes as slowly as its budget says: a voter is not to wait for it."""
+    window = CatchUpWindow()
+    learner = behind(window)
+    learner.budget = cast(SendBudget, object())
+    window.snapshots = SNAPSHOTS_MAX
+    assert learner.take_place()
+    learner.leave_place()
+    assert window.snapshots == SNAPSHOTS_MAX

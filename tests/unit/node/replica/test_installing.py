@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from quorumcache.node.consensus.raft.messages import PreVoteReply, VoteReply
 from quorumcache.node.consensus.values import SnapshotMeta, SnapshotSource
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.replica.installing import HELD_MAX, LET_GO_MAX
+from quorumcache.node.replica.installing import GIVE_BACK_BYTES, HELD_MAX, LET_GO_MAX
 from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import HARD_STATE, VOTERS, HostWorld
@@ -206,3 +207,36 @@ def test_a_failure_at_the_end_of_an_installation_ends_the_node() -> None:
     with pytest.raises(AssertionError, match="our bug"):
         world.wal.sync()
     assert len(world.fatal) == 1
+
+
+def test_memory_is_given_back_when_enough_of_it_was_snapshots() -> None:
+    world = HostWorld(1, 2)
+    pieces: list[bytes] = []
+    for group_id in world.groups:
+        source = large_snapshot(GIVE_BACK_BYTES // 2)
+        pieces.append(source.pieces[-1])
+        begin(world, source, group_id)
+    del source
+    held: list[int] = []
+
+    def give_back() -> None:
+        held.extend(sys.getrefcount(piece) for piece in pieces)
+
+    world.give_back = give_back
+    world.turn()
+    for given_back in (0, 2):
+        world.snapshots.end()
+        world.wal.sync()
+        world.turn()
+        assert len(held) == given_back
+    assert held == [3, 3], "by the list above, the loop over it and the call: nobody else"
+
+
+def large_snapshot(size: int) -> SnapshotSource:
+    """A state whose snapshot has more than `size` bytes."""
+    store = ShardStore()
+    data = b" 0 1000000\r\n%b\r\n" % bytes(1_000_000)
+    for number in range(size // 1_000_000 + 1):
+        store.apply(number + 1, 1000, [(0, 0, 0, OP_SET, b"k%d" % number, data, 0)])
+    pieces = list(store.encode_view(store.view()))
+    return SnapshotSource(SnapshotMeta(7, 2, VOTERS), pieces)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.catch_up import CatchUpWindows
-from quorumcache.node.consensus.raft.messages import Append, AppendReply, SnapshotChunk
+from quorumcache.node.consensus.catch_up import SNAPSHOTS_MAX, CatchUpWindows
+from quorumcache.node.consensus.raft.messages import (
+    Append,
+    AppendReply,
+    HeartbeatReply,
+    SnapshotChunk,
+    SnapshotReply,
+)
+from quorumcache.node.consensus.raft.snapshots import REPEAT_DOUBLINGS_MAX
 from quorumcache.node.consensus.values import Configuration, SnapshotMeta, SnapshotSource
-from tests.support.raft_solo import Solo
+from tests.support.raft_solo import ELECTION_TICKS, Solo
 
 THREE = Configuration((1, 2, 3))
 BOUNDS = {"catch_up_bytes_max": 40, "append_bytes_max": 1000, "snapshot_chunk_bytes": 1000}
@@ -121,22 +128,76 @@ def test_a_member_that_is_removed_gives_its_part_back() -> None:
     assert windows.of(3).under_way == 0
 
 
+SOURCE = SnapshotSource(SnapshotMeta(11, 1, THREE), [b"s" * 25])
+
+
+def compacted(windows: CatchUpWindows, count: int) -> list[Solo]:
+    """Leaders whose logs do not have any more what 3 lacks."""
+    groups = [leader(windows) for _ in range(count)]
+    for solo in groups:
+        solo.raft.compact(11)
+    return groups
+
+
+def wanted(solo: Solo) -> list[int]:
+    """Who is to be sent a snapshot, once 3 has answered a heartbeat."""
+    answer_heartbeat(solo)
+    return list(solo.ready().snapshot_wanted)
+
+
+def chunk_sizes(solo: Solo) -> list[int]:
+    return [len(m.data) for _, m in solo.flush() if isinstance(m, SnapshotChunk)]
+
+
 def test_a_few_snapshots_are_asked_for_at_a_time() -> None:
     """Each takes as much memory as the state of its group, until it is through."""
     windows = CatchUpWindows()
-    groups = [leader(windows) for _ in range(6)]
-    wanted = []
-    for solo in groups:
-        solo.raft.compact(11)
-        answer_heartbeat(solo)
-        wanted.append(solo.ready().snapshot_wanted)
-    assert wanted == [[3]] * 4 + [[]] * 2
-    source = SnapshotSource(SnapshotMeta(11, 1, THREE), [b"s" * 25])
-    for solo in groups[:4]:
-        solo.raft.provide_snapshot(3, source)
-        (chunk,) = [m for _, m in solo.flush() if isinstance(m, SnapshotChunk)]
-        assert len(chunk.data) == 10
+    groups = compacted(windows, 4)
+    assert [wanted(solo) for solo in groups] == [[3]] * SNAPSHOTS_MAX + [[]] * 2
+    for solo in groups[:SNAPSHOTS_MAX]:
+        solo.raft.provide_snapshot(3, SOURCE)
+        assert chunk_sizes(solo) == [20], "a half of the window"
     groups[0].raft.peer_unreachable(3)
     groups[0].raft.step_down()
-    answer_heartbeat(groups[5])
-    assert groups[5].ready().snapshot_wanted == [3], "with the next heartbeat that it answers"
+    assert wanted(groups[3]) == [3], "with the next heartbeat that it answers"
+
+
+def test_one_that_is_not_on_the_disk_yet_keeps_its_place() -> None:
+    windows = CatchUpWindows()
+    groups = compacted(windows, SNAPSHOTS_MAX + 1)
+    *sending, waiting = groups
+    for solo in sending:
+        assert wanted(solo) == [3]
+        solo.raft.provide_snapshot(3, SOURCE)
+        for offset in (20, 25):
+            solo.step(3, SnapshotReply(1, 11, offset, False))
+        solo.flush()
+    assert windows.of(3).under_way == 0, "all of it is there"
+    assert wanted(waiting) == []
+    sending[0].step(3, SnapshotReply(1, 11, 25, True))
+    assert wanted(waiting) == [3]
+
+
+def test_one_that_is_never_taken_in_holds_up_the_others_for_a_while() -> None:
+    """It may be too large for the other node, which then says nothing to it."""
+    windows = CatchUpWindows()
+    groups = compacted(windows, SNAPSHOTS_MAX + 1)
+    *refused, waiting = groups
+    for solo in refused:
+        assert wanted(solo) == [3]
+        solo.raft.provide_snapshot(3, SOURCE)
+    ticks = 0
+    while windows.of(3).snapshots or windows.of(3).under_way:
+        for solo in refused:
+            answer_heartbeat(solo)
+            solo.step(2, HeartbeatReply(1, 0, 0))
+        ticks += 5
+        assert ticks < 10_000
+    assert ticks >= ELECTION_TICKS << REPEAT_DOUBLINGS_MAX, "it may be a slow way"
+    assert wanted(waiting) == [3]
+    repeated = 0
+    for _ in range((ELECTION_TICKS << REPEAT_DOUBLINGS_MAX) // 5):
+        answer_heartbeat(refused[0])
+        refused[0].step(2, HeartbeatReply(1, 0, 0))
+        repeated += len(chunk_sizes(refused[0]))
+    assert repeated == 1, "it is tried again as seldom as before"
