@@ -121,28 +121,35 @@ def probe_keys(name: str, shard_count: int) -> list[bytes]:
     return [keys[shard] for shard in sorted(keys)]
 
 
-async def read_all(world: World, keys: list[bytes], *, without: Collection[str] = ()) -> None:
+async def read_all(
+    world: World, keys: list[bytes], *, without: Collection[str] = (), is_written: bool = False
+) -> None:
     """Read every key of the workload through every node: an acknowledged write that is lost shows
     here.
+
+    `is_written`: clients go on writing. So the rest of a large value may be nowhere to be had any
+    more, and the connection ends (docs/large-items.md).
     """
     probe = _prober(world)
 
     async def read(node: SimulatedNode) -> None:
-        reader, writer = await asyncio.open_connection(*node.address)
         asked = keys
         for attempts_left in reversed(range(READ_ATTEMPTS)):
+            reader, writer = await asyncio.open_connection(*node.address)
             requests = [Request("gets", key, None) for key in asked]
-            failed = [
-                operation
-                for operation in await probe.run_batch(reader, writer, requests)
-                if operation.outcome != "ok"
-            ]
+            try:
+                done = await probe.run_batch(reader, writer, requests)
+            except LOST:
+                if not is_written or not attempts_left:
+                    raise
+                continue
+            writer.close()
+            failed = [operation for operation in done if operation.outcome != "ok"]
             if not failed:
                 break
             if not attempts_left:
                 raise LivenessFailure(f"{node.name}: {failed[0].describe()} after the healing")
             asked = [operation.key for operation in failed]
-        writer.close()
 
     for node in world.nodes:
         if node.name in without:

@@ -439,7 +439,7 @@ class World:
             if node.name not in gone:
                 node.recover()
         await await_service(self, WITHOUT_THE_DEAD_SECONDS, without=gone)
-        await read_all(self, self.keys, without=gone)
+        await read_all(self, self.keys, without=gone, is_written=True)
         self.trace.say("every shard is served without them")
 
     # -- the end -----------------------------------------------------------------------------------
