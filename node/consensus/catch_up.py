@@ -13,7 +13,8 @@ the window of the one before (`Progress.begin_round`): a replica arrives however
 
 A snapshot takes its size of memory at both nodes, from the first byte until the other node has it
 on disk. So there are never more than SNAPSHOTS_MAX of them on their way to a node. Those for
-learners do not count: they are as few as the moves under way.
+learners do not count: they are as few as the moves under way. One that does not get on for long
+gives its place up, and waits for another when it is answered after all.
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ class Progress:
         "silent_checks",
         "snapshot",
         "snapshot_asked_tick",
+        "snapshot_heard_tick",
         "snapshot_moved",
         "snapshot_offset",
         "snapshot_repeats",
@@ -138,6 +139,9 @@ class Progress:
         """SNAPSHOT only: a chunk was sent or acknowledged since the last heartbeat reply."""
         self.snapshot_asked_tick = 0
         """SNAPSHOT only: tick at which the shell was asked for a snapshot."""
+        self.snapshot_heard_tick = 0
+        """SNAPSHOT only: tick at which it got on: it got a place, or from the shell what to send,
+        or the member said that it holds more of it, or all."""
         self.snapshot_sent_tick = 0
         """SNAPSHOT only: tick at which the chunk under way was sent."""
         self.snapshot_repeats = 0
@@ -181,7 +185,7 @@ class Progress:
         self.paused = False
         self._forget_inflight()
         self._forget_snapshot()
-        self.snapshot_asked_tick = tick
+        self.snapshot_asked_tick = self.snapshot_heard_tick = tick
 
     def start_snapshot(self, snapshot: SnapshotSource) -> None:
         assert self.state is SNAPSHOT
@@ -304,13 +308,14 @@ class Progress:
         self.hold(0)
         self.held_index = 0
 
-    def take_place(self) -> bool:
+    def take_place(self, tick: int) -> bool:
         """Whether it may be sent a snapshot now: it counts from here on."""
         if not self.has_place and self.budget is None:
             if self.window.snapshots >= SNAPSHOTS_MAX:
                 return False
             self.window.snapshots += 1
             self.has_place = True
+            self.snapshot_heard_tick = tick
         return True
 
     def leave_place(self) -> None:

@@ -131,6 +131,8 @@ def _rebuild(r: RaftState) -> None:
         )
         p.is_learner = not configuration.is_voter(replica)
         p.budget = r.learner_budget if p.is_learner else None
+        if p.budget is not None:
+            p.leave_place()  # It is slow from here on: a voter is not to wait for it.
     for replica, p in before.items():
         if replica not in members:
             p.leave_window()

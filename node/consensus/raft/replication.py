@@ -137,7 +137,7 @@ def ask_for_snapshot(r: RaftState, p: Progress) -> None:
     config = r.config
     p.release()
     size = p.snapshot_room(config.snapshot_chunk_bytes, config.catch_up_bytes_max)
-    if size and p.take_place():
+    if size and p.take_place(r.ticks):
         p.hold(size)
         p.snapshot_asked_tick = r.ticks
         r.snapshot_wanted.append(p.replica_id)

@@ -50,10 +50,16 @@ def provide_snapshot(r: RaftState, to: ReplicaId, source: SnapshotSource) -> Non
     if source.meta.last_index < r.log.prev_index:
         return  # the log does not reach back to it any more: asked again after a while
     p.start_snapshot(source)
+    p.snapshot_heard_tick = r.ticks
     _send_chunk(r, p)
 
 
 def _send_chunk(r: RaftState, p: Progress) -> None:
+    """Send what follows, if there is room and a place for it.
+
+    It may be without a place: what it was given comes of an older wish, it was a learner when it
+    began, or it was given up and is answered after all.
+    """
     source = p.snapshot
     assert source is not None
     meta = source.meta
@@ -61,8 +67,10 @@ def _send_chunk(r: RaftState, p: Progress) -> None:
     config = r.config
     size = 0
     p.release()
+    may_send = _is_given_up(p) or p.take_place(r.ticks)
     if offset < source.total_bytes:
-        size = p.snapshot_room(config.snapshot_chunk_bytes, config.catch_up_bytes_max)
+        if may_send:
+            size = p.snapshot_room(config.snapshot_chunk_bytes, config.catch_up_bytes_max)
         if not size:
             return  # It is sent more when it answers a heartbeat.
     part = source.read(offset, size)
@@ -86,17 +94,39 @@ def resume_snapshot(r: RaftState, p: Progress) -> None:
     """
     if p.snapshot is None:
         if r.ticks - p.snapshot_asked_tick >= r.config.election_ticks:
-            ask_for_snapshot(r, p)
-    elif p.snapshot_moved:
+            if _leads_nowhere(r, p):
+                p.leave_window()
+                p.snapshot_asked_tick = p.snapshot_heard_tick = r.ticks  # Others ask before it.
+            else:
+                ask_for_snapshot(r, p)
+        return
+    if not _is_given_up(p) and _leads_nowhere(r, p):
+        # It was sent again each time after the member had been silent, which is no repetition.
+        p.snapshot_repeats = REPEAT_DOUBLINGS_MAX + 1
+        p.leave_window()
+    if p.snapshot_moved:
         p.snapshot_moved = False
-    elif not p.held_bytes and p.snapshot_repeats <= REPEAT_DOUBLINGS_MAX:
+    elif not p.held_bytes and not _is_given_up(p):
         # There was nothing to send, or no room; or it is asked whether it is done.
         _send_chunk(r, p)
     elif r.ticks - p.snapshot_sent_tick >= _patience(r, p):
         p.snapshot_repeats = min(p.snapshot_repeats + 1, REPEAT_DOUBLINGS_MAX + 1)
         _send_chunk(r, p)
-        if p.snapshot_repeats > REPEAT_DOUBLINGS_MAX:
+        if _is_given_up(p):
             p.leave_window()  # It takes none of it: others are not to wait for that.
+
+
+def _is_given_up(p: Progress) -> bool:
+    """It is still sent again now and then, but others do not wait for it any more."""
+    return p.snapshot_repeats > REPEAT_DOUBLINGS_MAX
+
+
+def _leads_nowhere(r: RaftState, p: Progress) -> bool:
+    """It has kept others waiting for as long as all repetitions take, and has not got on."""
+    if not (p.has_place or p.held_bytes):
+        return False
+    silence = r.ticks - p.snapshot_heard_tick
+    return silence >= r.config.election_ticks << (REPEAT_DOUBLINGS_MAX + 1)
 
 
 def _patience(r: RaftState, p: Progress) -> int:
@@ -131,10 +161,13 @@ def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> 
         return
     assert source is not None
     p.release()
+    if m.next_offset == source.total_bytes:
+        p.snapshot_heard_tick = r.ticks  # All of it is there: the disk may take its time.
     if m.next_offset != p.snapshot_offset and m.next_offset <= source.total_bytes:
         # Usually the next chunk's; lower if the receiver had to start again.
         p.snapshot_offset = m.next_offset
         p.snapshot_repeats = 0
+        p.snapshot_heard_tick = r.ticks
         if m.next_offset < source.total_bytes:
             _send_chunk(r, p)
 

@@ -113,14 +113,14 @@ def test_a_snapshot_gets_a_larger_part_since_fewer_share_the_window() -> None:
 def test_so_many_snapshots_are_on_their_way_and_no_more() -> None:
     window = CatchUpWindow()
     first, *others = (behind(window) for _ in range(SNAPSHOTS_MAX + 1))
-    assert first.take_place()
-    assert first.take_place(), "it has one"
-    assert [p.take_place() for p in others] == [True] * (SNAPSHOTS_MAX - 1) + [False]
+    assert first.take_place(0)
+    assert first.take_place(0), "it has one"
+    assert [p.take_place(0) for p in others] == [True] * (SNAPSHOTS_MAX - 1) + [False]
     assert window.snapshots == SNAPSHOTS_MAX
     first.leave_place()
     first.leave_place()
     assert window.snapshots == SNAPSHOTS_MAX - 1
-    assert others[-1].take_place()
+    assert others[-1].take_place(0)
 
 
 def test_whatever_becomes_of_a_snapshot_its_place_is_given_back() -> None:
@@ -128,7 +128,7 @@ def test_whatever_becomes_of_a_snapshot_its_place_is_given_back() -> None:
         window = CatchUpWindow()
         p = behind(window)
         p.become_snapshot(0)
-        assert p.take_place()
+        assert p.take_place(0)
         if end == "probed":
             p.become_probe()
         elif end == "installed":
@@ -151,6 +151,6 @@ def test_the_snapshot_of_a_learner_takes_no_place() -> None:
     learner = behind(window)
     learner.budget = cast(SendBudget, object())
     window.snapshots = SNAPSHOTS_MAX
-    assert learner.take_place()
+    assert learner.take_place(0)
     learner.leave_place()
     assert window.snapshots == SNAPSHOTS_MAX

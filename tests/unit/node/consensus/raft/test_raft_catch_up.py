@@ -201,3 +201,151 @@ def test_one_that_is_never_taken_in_holds_up_the_others_for_a_while() -> None:
         refused[0].step(2, HeartbeatReply(1, 0, 0))
         repeated += len(chunk_sizes(refused[0]))
     assert repeated == 1, "it is tried again as seldom as before"
+
+
+STUCK_TICKS = ELECTION_TICKS << (REPEAT_DOUBLINGS_MAX + 1)
+
+
+def pass_time(solo: Solo, ticks: int, *, silent: bool = False) -> None:
+    """3 answers heartbeats, or nothing, and 2 keeps the leader in its place."""
+    for _ in range(ticks // 5):
+        if silent:
+            solo.tick(5)
+        else:
+            answer_heartbeat(solo)
+        solo.step(2, HeartbeatReply(1, 0, 0))
+
+
+def sizes_within(solo: Solo, ticks: int) -> list[int]:
+    """The chunks that are sent while 3 answers heartbeats."""
+    sizes: list[int] = []
+    for _ in range(ticks // 5):
+        pass_time(solo, 5)
+        sizes += chunk_sizes(solo)
+    return sizes
+
+
+def given_up(windows: CatchUpWindows) -> Solo:
+    """A leader whose snapshot was never answered."""
+    (solo,) = compacted(windows, 1)
+    assert wanted(solo) == [3]
+    solo.raft.provide_snapshot(3, SOURCE)
+    pass_time(solo, STUCK_TICKS + 5)
+    solo.flush()
+    assert windows.of(3).snapshots == windows.of(3).under_way == 0
+    return solo
+
+
+def test_one_that_is_given_up_and_answered_after_all_waits_for_a_place() -> None:
+    windows = CatchUpWindows()
+    late = given_up(windows)
+    sending = compacted(windows, SNAPSHOTS_MAX)
+    assert [wanted(solo) for solo in sending] == [[3]] * SNAPSHOTS_MAX
+    for solo in sending:
+        solo.raft.provide_snapshot(3, SnapshotSource(SOURCE.meta, [b"s" * 5]))
+    late.step(3, SnapshotReply(1, 11, 20, False))
+    assert sizes_within(late, 20) == []
+    sending[0].step(3, SnapshotReply(1, 11, 5, True))
+    assert sizes_within(late, 10) == [5]
+    assert windows.of(3).snapshots == SNAPSHOTS_MAX
+
+
+def test_one_that_is_made_for_an_older_wish_waits_for_a_place() -> None:
+    windows = CatchUpWindows()
+    late, *sending = compacted(windows, SNAPSHOTS_MAX + 1)
+    assert wanted(late) == [3]
+    windows.of(3).under_way += 1000
+    pass_time(late, ELECTION_TICKS + 5)
+    assert windows.of(3).snapshots == 0, "there is no room for it"
+    windows.of(3).under_way -= 1000
+    assert [wanted(solo) for solo in sending] == [[3]] * SNAPSHOTS_MAX
+    late.flush()
+    late.raft.provide_snapshot(3, SOURCE)
+    assert sizes_within(late, 20) == []
+    sending[0].raft.step_down()
+    assert sizes_within(late, 5) == [20]
+
+
+def test_a_wish_that_the_shell_never_grants_holds_up_the_others_for_a_while() -> None:
+    windows = CatchUpWindows()
+    *forgotten, waiting = compacted(windows, SNAPSHOTS_MAX + 1)
+    assert [wanted(solo) for solo in forgotten] == [[3]] * SNAPSHOTS_MAX
+    for solo in forgotten:
+        pass_time(solo, STUCK_TICKS - ELECTION_TICKS)
+    assert wanted(waiting) == []
+    for solo in forgotten:
+        pass_time(solo, ELECTION_TICKS + 5)
+        solo.ready()
+    assert wanted(waiting) == [3]
+    asked = [wanted(forgotten[0]) for _ in range(ELECTION_TICKS // 5)]
+    assert asked[:2] == [[], []], "the others ask first"
+    assert [3] in asked
+
+
+def test_silence_now_and_then_does_not_keep_what_is_never_answered_in_the_window() -> None:
+    """What was sent before a silence is sent again at once, and does not count as a repetition."""
+    windows = CatchUpWindows()
+    (solo,) = compacted(windows, 1)
+    assert wanted(solo) == [3]
+    solo.raft.provide_snapshot(3, SOURCE)
+    for _ in range(STUCK_TICKS // (5 * ELECTION_TICKS) + 1):
+        pass_time(solo, 3 * ELECTION_TICKS)
+        pass_time(solo, 2 * ELECTION_TICKS + 5, silent=True)
+        solo.flush()
+    pass_time(solo, 10)
+    assert windows.of(3).snapshots == windows.of(3).under_way == 0
+
+
+def change(solo: Solo, configuration: Configuration) -> None:
+    solo.raft.change_membership(configuration)
+    solo.flush()
+    solo.acknowledge(2)
+    solo.flush()
+
+
+class Unbounded:
+    def take(self, wanted: int, now_ns: int, doublings: int = 0) -> int:
+        return wanted
+
+    def give_back(self, size: int, doublings: int = 0) -> None:
+        pass
+
+
+def test_a_voter_that_becomes_a_learner_gives_its_place_back() -> None:
+    windows = CatchUpWindows()
+    (solo,) = compacted(windows, 1)
+    solo.raft.pace_learners(Unbounded())
+    assert wanted(solo) == [3]
+    assert windows.of(3).snapshots == 1
+    change(solo, Configuration((1, 2), (3,)))
+    assert windows.of(3).snapshots == 0
+
+
+def test_a_learner_that_becomes_a_voter_waits_for_a_place() -> None:
+    windows = CatchUpWindows()
+    promoted, *sending = compacted(windows, SNAPSHOTS_MAX + 1)
+    promoted.raft.pace_learners(Unbounded())
+    change(promoted, Configuration((1, 2), (3,)))
+    assert wanted(promoted) == [3]
+    promoted.raft.provide_snapshot(3, SOURCE)
+    assert chunk_sizes(promoted) == [20]
+    for solo in sending:
+        assert solo.raft.members[3].take_place(0)
+    change(promoted, THREE)
+    promoted.step(3, SnapshotReply(1, 11, 20, False))
+    assert sizes_within(promoted, 20) == []
+    sending[0].raft.step_down()
+    assert sizes_within(promoted, 10) == [5]
+
+
+def test_one_that_waits_for_a_slow_disk_keeps_its_place() -> None:
+    windows = CatchUpWindows()
+    (solo,) = compacted(windows, 1)
+    assert wanted(solo) == [3]
+    solo.raft.provide_snapshot(3, SOURCE)
+    for offset in (20, 25):
+        solo.step(3, SnapshotReply(1, 11, offset, False))
+    for _ in range(2 * STUCK_TICKS // 10):
+        pass_time(solo, 10)
+        solo.step(3, SnapshotReply(1, 11, 25, False))
+    assert windows.of(3).snapshots == 1
