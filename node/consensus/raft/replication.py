@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from quorumcache.node.consensus.catch_up import SNAPSHOTS_MAX
 from quorumcache.node.consensus.progress import PROBE, REPLICATE, SNAPSHOT_SILENT_CHECKS, Progress
 from quorumcache.node.consensus.raft.commit import commit_as_told, maybe_commit
 from quorumcache.node.consensus.raft.configurations import (
@@ -126,8 +127,15 @@ def _cut(message: Append, size: int, last_index: Index) -> tuple[Append, int]:
 
 
 def want_snapshot(r: RaftState, p: Progress) -> None:
-    """The next entry of `p` is compacted away: it needs a snapshot."""
+    """The next entry of `p` is compacted away: it needs a snapshot.
+
+    If the log was dropped once more before it had it, and others may wait for the place that it
+    had, they ask before it: else a group that is written a lot could keep its place for good.
+    """
+    is_again = p.state is REPLICATE and p.is_behind and p.budget is None
     p.become_snapshot(r.ticks)
+    if is_again and p.window.snapshots >= SNAPSHOTS_MAX - 1:
+        return  # It asks when it answers a heartbeat after an election timeout.
     ask_for_snapshot(r, p)
 
 

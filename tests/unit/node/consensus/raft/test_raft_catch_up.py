@@ -349,3 +349,26 @@ def test_one_that_waits_for_a_slow_disk_keeps_its_place() -> None:
         pass_time(solo, 10)
         solo.step(3, SnapshotReply(1, 11, 25, False))
     assert windows.of(3).snapshots == 1
+
+
+def test_one_that_needs_another_snapshot_at_once_lets_the_others_go_first() -> None:
+    """Its group is written a lot: the log was dropped beyond the first one meanwhile."""
+    windows = CatchUpWindows()
+    groups = compacted(windows, SNAPSHOTS_MAX + 1)
+    *sending, waiting = groups
+    for solo in sending:
+        assert wanted(solo) == [3]
+        solo.raft.provide_snapshot(3, SnapshotSource(SOURCE.meta, [b"s" * 5]))
+    busy = sending[0]
+    for _ in range(3):
+        busy.raft.propose(b"x" * 10)
+        busy.flush()
+        busy.acknowledge(2)
+    busy.flush()
+    busy.raft.compact(13)
+    busy.step(3, SnapshotReply(1, 11, 5, True))
+    assert busy.ready().snapshot_wanted == []
+    assert wanted(busy) == []
+    assert wanted(waiting) == [3]
+    waiting.raft.step_down()
+    assert [3] in [wanted(busy) for _ in range(ELECTION_TICKS // 5)]
