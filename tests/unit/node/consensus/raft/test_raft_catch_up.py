@@ -244,6 +244,7 @@ def test_one_that_is_given_up_and_answered_after_all_waits_for_a_place() -> None
     for solo in sending:
         solo.raft.provide_snapshot(3, SnapshotSource(SOURCE.meta, [b"s" * 5]))
     late.step(3, SnapshotReply(1, 11, 20, False))
+    assert chunk_sizes(late) == []
     assert sizes_within(late, 20) == []
     sending[0].step(3, SnapshotReply(1, 11, 5, True))
     assert sizes_within(late, 10) == [5]
@@ -260,7 +261,10 @@ def test_one_that_is_made_for_an_older_wish_waits_for_a_place() -> None:
     windows.of(3).under_way -= 1000
     assert [wanted(solo) for solo in sending] == [[3]] * SNAPSHOTS_MAX
     late.flush()
+    for solo in sending:
+        solo.raft.provide_snapshot(3, SnapshotSource(SOURCE.meta, [b"s" * 5]))
     late.raft.provide_snapshot(3, SOURCE)
+    assert chunk_sizes(late) == [], "there is room, and no place"
     assert sizes_within(late, 20) == []
     sending[0].raft.step_down()
     assert sizes_within(late, 5) == [20]
@@ -333,6 +337,7 @@ def test_a_learner_that_becomes_a_voter_waits_for_a_place() -> None:
         assert solo.raft.members[3].take_place(0)
     change(promoted, THREE)
     promoted.step(3, SnapshotReply(1, 11, 20, False))
+    assert chunk_sizes(promoted) == []
     assert sizes_within(promoted, 20) == []
     sending[0].raft.step_down()
     assert sizes_within(promoted, 10) == [5]
