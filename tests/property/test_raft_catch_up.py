@@ -287,7 +287,7 @@ def test_the_window_counts_what_is_under_way_and_all_groups_arrive(seed: int) ->
         group.raft.compact(group.raft.commit_index)
     numbers = list(range(GROUPS))
     world.random.shuffle(numbers)
-    world.calm(set(numbers[:2]), set(numbers[2:3]), 4 * STUCK_TICKS)
+    world.calm(set(numbers[:2]), set(numbers[2:4]), 5 * STUCK_TICKS)
     world.calm(set(), set(), 2 * STUCK_TICKS)
     for node in WATCHED:
         window = world.windows.of(node)
