@@ -37,6 +37,7 @@ class World:
             on_fatal=self.fatal.append,
             given_secret=None,
             entropy=Random(seed),
+            give_back_memory=lambda: None,
         )
 
     def close(self) -> None:
