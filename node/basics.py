@@ -100,10 +100,10 @@ class Basics:
             tick_ms=config.tick_ms,
             on_leader_change=on_leader_change,
             on_fatal=on_fatal,
+            give_back=give_back_memory,
             time=self.time,
             item_bytes_max=config.item_bytes_max,
             evicts=config.evicts,
-            give_back=give_back_memory,
         )
         self.host.borrow = self.memory.borrow
         self.timekeeper = Timekeeper(self.time, self.alarms, self.network, self.members.heard_of)

@@ -98,6 +98,7 @@ class AnyGetBudget:
             tick_ms=25,
             on_leader_change=lambda group_id: None,
             on_fatal=lambda error: None,
+            give_back=lambda: None,
         )
         return Serving(
             node_id=node_id,

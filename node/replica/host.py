@@ -76,10 +76,10 @@ class ReplicaHost(BeatHost):
         tick_ms: int,
         on_leader_change: Callable[[int], None],
         on_fatal: Callable[[BaseException], None],
+        give_back: Callable[[], None],
         time: ClusterTime | None = None,
         item_bytes_max: int = ITEM_BYTES_MAX,
         evicts: bool = True,
-        give_back: Callable[[], None] = lambda: None,
     ) -> None:
         self.loop = loop
         self.clock = clock

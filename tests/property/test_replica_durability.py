@@ -98,6 +98,7 @@ class Life:
             tick_ms=10,
             on_leader_change=lambda group: None,
             on_fatal=self.fatal.append,
+            give_back=lambda: None,
         )
         store = ShardStore()
         meta = SnapshotMeta(0, 0, Configuration(voters))

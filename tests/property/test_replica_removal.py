@@ -82,6 +82,7 @@ class Life:
             tick_ms=10,
             on_leader_change=lambda group_id: None,
             on_fatal=self.fatal.append,
+            give_back=lambda: None,
             time=time,
         )
         time.bridge()

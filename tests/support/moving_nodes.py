@@ -93,6 +93,7 @@ class MovingNode:
             tick_ms=10,
             on_leader_change=lambda group_id: None,
             on_fatal=self._fatal,
+            give_back=lambda: None,
             time=self.time,
         )
         self.time.bridge()

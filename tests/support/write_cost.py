@@ -124,6 +124,7 @@ class Node:
             tick_ms=10,
             on_leader_change=lambda group_id: None,
             on_fatal=_fail,
+            give_back=lambda: None,
         )
         self.host.time.bridge()
         for group_id in range(1, groups + 1):

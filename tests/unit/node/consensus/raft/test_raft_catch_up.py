@@ -145,6 +145,17 @@ def wanted(solo: Solo) -> list[int]:
     return list(solo.ready().snapshot_wanted)
 
 
+def sending_and_waiting(
+    windows: CatchUpWindows, source: SnapshotSource = SOURCE
+) -> tuple[list[Solo], Solo]:
+    """As many leaders as have places, with what they send, and one more."""
+    *sending, waiting = compacted(windows, SNAPSHOTS_MAX + 1)
+    for solo in sending:
+        assert wanted(solo) == [3]
+        solo.raft.provide_snapshot(3, source)
+    return sending, waiting
+
+
 def chunk_sizes(solo: Solo) -> list[int]:
     return [len(m.data) for _, m in solo.flush() if isinstance(m, SnapshotChunk)]
 
@@ -164,11 +175,8 @@ def test_a_few_snapshots_are_asked_for_at_a_time() -> None:
 
 def test_one_that_is_not_on_the_disk_yet_keeps_its_place() -> None:
     windows = CatchUpWindows()
-    groups = compacted(windows, SNAPSHOTS_MAX + 1)
-    *sending, waiting = groups
+    sending, waiting = sending_and_waiting(windows)
     for solo in sending:
-        assert wanted(solo) == [3]
-        solo.raft.provide_snapshot(3, SOURCE)
         for offset in (20, 25):
             solo.step(3, SnapshotReply(1, 11, offset, False))
         solo.flush()
@@ -181,11 +189,7 @@ def test_one_that_is_not_on_the_disk_yet_keeps_its_place() -> None:
 def test_one_that_is_never_taken_in_holds_up_the_others_for_a_while() -> None:
     """It may be too large for the other node, which then says nothing to it."""
     windows = CatchUpWindows()
-    groups = compacted(windows, SNAPSHOTS_MAX + 1)
-    *refused, waiting = groups
-    for solo in refused:
-        assert wanted(solo) == [3]
-        solo.raft.provide_snapshot(3, SOURCE)
+    refused, waiting = sending_and_waiting(windows)
     ticks = 0
     while windows.of(3).snapshots or windows.of(3).under_way:
         for solo in refused:
@@ -359,11 +363,8 @@ def test_one_that_waits_for_a_slow_disk_keeps_its_place() -> None:
 def test_one_that_needs_another_snapshot_at_once_lets_the_others_go_first() -> None:
     """Its group is written a lot: the log was dropped beyond the first one meanwhile."""
     windows = CatchUpWindows()
-    groups = compacted(windows, SNAPSHOTS_MAX + 1)
-    *sending, waiting = groups
-    for solo in sending:
-        assert wanted(solo) == [3]
-        solo.raft.provide_snapshot(3, SnapshotSource(SOURCE.meta, [b"s" * 5]))
+    small = SnapshotSource(SOURCE.meta, [b"s" * 5])
+    sending, waiting = sending_and_waiting(windows, small)
     busy = sending[0]
     for _ in range(3):
         busy.raft.propose(b"x" * 10)
