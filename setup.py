@@ -61,11 +61,11 @@ ROOMS = {
     "consensus": "*",
     "consensus/raft": "*",
     "directory": "state",
-    "housekeeping": "evictions packing",
+    "housekeeping": "evictions packing rounds",
     "operations": "*",
     "peers": (
-        "beats bundles codec consensus_items consensus_transport datagram_paths items link network"
-        " open_links peer"
+        "beats bundles codec consensus_items consensus_transport datagram_paths datagrams items"
+        " link network open_links peer"
     ),
     "protocol": "*",
     "replica": (
@@ -75,7 +75,7 @@ ROOMS = {
     "storage": "disk_worker log_file",
     "store": "*",
     "telemetry": "counters timings",
-    "wal": "chain format groups queue wal",
+    "wal": "chain format groups queue segment wal",
 }
 COMPILED = sorted(
     os.path.normpath(path)
@@ -105,13 +105,13 @@ HOT = """
     operations/forwards operations/leaders operations/numbering operations/operation
     operations/order operations/serving operations/sessions operations/write_bundles
     peers/beats peers/bundles peers/codec peers/consensus_items peers/consensus_transport
-    peers/items peers/link peers/network peers/peer
+    peers/datagram_paths peers/datagrams peers/items peers/link peers/network peers/peer
     protocol/parser protocol/responses protocol/storage_lines
     replica/beating replica/bundled replica/group replica/host replica/proposed replica/ticking
     replica/turns
     storage/log_file
     store/effects store/eviction_queue store/item store/sessions store/state store/store
-    wal/chain wal/format wal/groups wal/queue wal/wal
+    wal/chain wal/format wal/groups wal/queue wal/segment wal/wal
 """
 """Modules whose code a get or a set of an ordinary item runs. They are optimised most, and linked
 as one: forwarded requests took 4 % more without that, and the build took much longer when it was

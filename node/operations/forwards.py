@@ -150,8 +150,9 @@ class Forwards:
 
     def send_writes(self) -> None:
         """The turn ends: let what was gathered go."""
-        for node_id in list(self.writes.open):
-            self._send_writes(node_id)
+        if self.writes.open:
+            for node_id in list(self.writes.open):
+                self._send_writes(node_id)
 
     def _send_writes(self, node_id: int) -> None:
         for write in self.writes.send(node_id):

@@ -49,6 +49,7 @@ RETRY_MS_MAX: Final = 600_000
 
 _HELLO: Final = "hello"
 _REFUSE: Final = "refuse"
+_unpack: Final[Callable[..., Any]] = msgpack.unpackb
 
 Items = tuple[tuple[Any, ...], ...]
 
@@ -320,7 +321,7 @@ def other_protocol(version: object) -> str:
 
 def unpack_payload(payload: bytes) -> tuple[Any, ...]:
     try:
-        fields = msgpack.unpackb(payload, use_list=False)
+        fields = _unpack(payload, use_list=False)
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise PeerFrameError(f"a frame is not valid msgpack: {error!r:.100}") from error
     if type(fields) is not tuple:
