@@ -190,8 +190,9 @@ def room_of(extension: Extension) -> str:
 class CompileAndTell(build_ext):
     """Builds the extensions; the manifest is written only when this run has made all of them.
 
-    What an earlier run left is removed first: when this one fails, old binaries must not stand
-    beside new sources and be believed.
+    What an earlier run left is removed first, also of modules that are no longer compiled. Python
+    prefers a binary to the source beside it: an old one would be believed when this run fails, and
+    would look for itself in a library without it when this run succeeds.
     """
 
     def build_extensions(self) -> None:
@@ -257,7 +258,8 @@ class CompileAndTell(build_ext):
         binaries = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]
         directory = Path(self.get_ext_fullpath("quorumcache.node.module")).parent
         target = directory / "compiled.json"
-        for path in (target, *binaries):
+        suffix = self.get_ext_filename("x").removeprefix("x")
+        for path in (target, *directory.rglob(f"*{suffix}")):
             path.unlink(missing_ok=True)
         super().run()
         if not all(path.exists() for path in binaries):
@@ -276,7 +278,6 @@ class CompileAndTell(build_ext):
             for path in Path(package).rglob(pattern)
         }
         names = [str(path.relative_to(directory)) for path in binaries]
-        suffix = self.get_ext_filename("x").removeprefix("x")
         target.write_text(compiled.manifest(sources, names, suffix))
 
 

@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[2]
 
 INTERPRETED = """
     clients/admin_words clients/get_routes clients/operator_words clients/set_reader clock
-    errors founding/introduction peers/datagrams peers/dialer peers/founding_frames
+    errors founding/introduction peers/dialer peers/founding_frames
     peers/handshake peers/line_log peers/listener peers/proofs storage/disk storage/log_writer
     storage/start_record storage/starts system/kernel_timing system/senders system/tasks
     telemetry/logs version
-    wal/newest wal/recovery wal/segment
+    wal/newest wal/recovery
 """
 """What compiled modules import, and is not compiled: errors, constants, protocols, what starts and
 connects, what is rare, and the twin of what is native."""
@@ -50,6 +50,8 @@ def setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
         (package / file).touch()
     (package / "compiled.json").write_text("of an old build")
     (package / f"cluster_time{EXTENSION_SUFFIXES[0]}").touch()
+    (package / "store").mkdir()
+    (package / f"store/no_longer_compiled{EXTENSION_SUFFIXES[0]}").touch()
     return module
 
 
@@ -63,9 +65,8 @@ def test_binaries_of_an_old_build_do_not_outlive_a_failed_one(
     command.inplace = True
     command.ensure_finalized()
     command.run()
-    left = sorted(
-        path.name for path in (tmp_path / "src/quorumcache/node").iterdir() if path.is_file()
-    )
+    package = tmp_path / "src/quorumcache/node"
+    left = sorted(path.name for path in package.rglob("*") if path.is_file())
     assert left == ["__init__.py", "compiled.py"]
     assert "not compiled" in capsys.readouterr().out
 
