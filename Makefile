@@ -133,9 +133,10 @@ $(READY): $(MADE)
 $(COMPILED): $(MADE) $(SOURCES)
 ifneq ($(QUORUMCACHE_COMPILED),0)
 	@echo "Compiling the data path, about a minute on two processors (QUORUMCACHE_COMPILED=0 skips this) ..."
+	@touch $@.begun  # What is edited from here on has not been compiled.
 	$(INSTALL)
 	@$(BIN)/quorumcached --version
-	@touch $@
+	@mv $@.begun $@
 else
 	@[ -e $(BIN)/quorumcached ] || $(INSTALL)
 endif

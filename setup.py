@@ -187,6 +187,16 @@ def room_of(extension: Extension) -> str:
     return extension.name.rpartition(".")[0]
 
 
+def read_sources() -> dict[str, bytes]:
+    """What the compiled form is made of, by its path from `PACKAGE`."""
+    return {
+        os.path.relpath(path, PACKAGE): path.read_bytes()
+        for package in (PACKAGE, f"{SOURCE}/quorumcache/ring")
+        for pattern in CORE_SOURCES
+        for path in Path(package).rglob(pattern)
+    }
+
+
 class CompileAndTell(build_ext):
     """Builds the extensions; the manifest is written only when this run has made all of them.
 
@@ -194,6 +204,10 @@ class CompileAndTell(build_ext):
     prefers a binary to the source beside it: an old one would be believed when this run fails, and
     would look for itself in a library without it when this run succeeds.
     """
+
+    sources: dict[str, bytes] | None = None
+    """`read_sources` before anything was compiled: a file that changes meanwhile is not what the
+    manifest tells then, and is not run compiled."""
 
     def build_extensions(self) -> None:
         """The C files of an extension at once, which distutils compiles one by one."""
@@ -255,11 +269,15 @@ class CompileAndTell(build_ext):
         return self.shims[room]
 
     def run(self) -> None:
+        sources = self.sources or read_sources()
         binaries = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]
         directory = Path(self.get_ext_fullpath("quorumcache.node.module")).parent
         target = directory / "compiled.json"
         suffix = self.get_ext_filename("x").removeprefix("x")
-        for path in (target, *directory.rglob(f"*{suffix}")):
+        # `build_ext --inplace` copies from the second, and takes what it finds there for new.
+        places = (directory, Path(self.build_lib))
+        old = {path for place in places for path in place.rglob(f"*{suffix}") if not path.is_dir()}
+        for path in {target, *binaries, *old}:
             path.unlink(missing_ok=True)
         super().run()
         if not all(path.exists() for path in binaries):
@@ -271,12 +289,6 @@ class CompileAndTell(build_ext):
         assert spec.loader is not None
         compiled = module_from_spec(spec)
         spec.loader.exec_module(compiled)
-        sources = {
-            os.path.relpath(path, PACKAGE): path.read_bytes()
-            for package in (PACKAGE, f"{SOURCE}/quorumcache/ring")
-            for pattern in CORE_SOURCES
-            for path in Path(package).rglob(pattern)
-        }
         names = [str(path.relative_to(directory)) for path in binaries]
         target.write_text(compiled.manifest(sources, names, suffix))
 
@@ -344,4 +356,5 @@ def missing_links() -> str:
 if __name__ == "__main__":
     if said := missing_links():
         sys.exit(said)
+    CompileAndTell.sources = read_sources()
     setup(ext_modules=extensions(), cmdclass={"build_ext": CompileAndTell})

@@ -37,7 +37,8 @@ def segment_name(sequence: int) -> str:
 def sequence_of(name: str) -> int:
     """Sequence number in a segment's file name; 0 when the name is not one."""
     digits, dot, _ = name.partition(".")
-    if dot and name == digits + _SUFFIX and digits.isdecimal() and len(digits) == _DIGITS:
+    is_number = digits.isascii() and digits.isdecimal() and len(digits) == _DIGITS
+    if dot and name == digits + _SUFFIX and is_number:
         return int(digits)
     return 0
 

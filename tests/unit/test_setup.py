@@ -6,9 +6,11 @@ Method: its build command runs on a small package whose only extension cannot be
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -52,6 +54,7 @@ def setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     (package / f"cluster_time{EXTENSION_SUFFIXES[0]}").touch()
     (package / "store").mkdir()
     (package / f"store/no_longer_compiled{EXTENSION_SUFFIXES[0]}").touch()
+    (package / f"store/folder{EXTENSION_SUFFIXES[0]}").mkdir()
     return module
 
 
@@ -69,6 +72,48 @@ def test_binaries_of_an_old_build_do_not_outlive_a_failed_one(
     left = sorted(path.name for path in package.rglob("*") if path.is_file())
     assert left == ["__init__.py", "compiled.py"]
     assert "not compiled" in capsys.readouterr().out
+
+
+def test_what_an_earlier_build_left_to_copy_is_not_taken_for_new(
+    setup: ModuleType, tmp_path: Path
+) -> None:
+    """`build_ext --inplace` copies what stands in the directory of the build."""
+    name = "quorumcache.node.cluster_time"
+    extension = Extension(name, ["there-is-no-such-file.c"], optional=True)
+    fields = {"name": "x", "ext_modules": [extension], "package_dir": {"": "src"}}
+    command = setup.CompileAndTell(Distribution(fields))
+    command.inplace = True
+    command.ensure_finalized()
+    old = Path(command.build_lib, "quorumcache/node", f"cluster_time{EXTENSION_SUFFIXES[0]}")
+    old.parent.mkdir(parents=True)
+    old.touch()
+    command.run()
+    assert not old.exists()
+    assert not (tmp_path / "src/quorumcache/node" / old.name).exists()
+    assert not (tmp_path / "src/quorumcache/node/compiled.json").exists()
+
+
+def test_a_source_that_changes_during_a_build_was_not_compiled(
+    setup: ModuleType, tmp_path: Path
+) -> None:
+    source = tmp_path / "src/quorumcache/node/cluster_time.py"
+    source.write_text("before = 1\n")
+    setup.CompileAndTell.sources = setup.read_sources()
+
+    class Slow(setup.CompileAndTell):  # type: ignore[name-defined, misc]
+        def build_extensions(self) -> None:
+            source.write_text("after = 1\n")
+            binary = Path(self.get_ext_fullpath(self.extensions[0].name))
+            binary.parent.mkdir(parents=True)
+            binary.touch()
+
+    extension = Extension("quorumcache.node.cluster_time", ["any.c"])
+    fields = {"name": "x", "ext_modules": [extension], "package_dir": {"": "src"}}
+    command = Slow(Distribution(fields))
+    command.ensure_finalized()
+    command.run()
+    manifest = json.loads(Path(command.build_lib, "quorumcache/node/compiled.json").read_text())
+    assert manifest["sources"]["cluster_time.py"] == sha256(b"before = 1\n").hexdigest()
 
 
 def test_nothing_is_compiled_for_metadata_or_when_it_was_declined(

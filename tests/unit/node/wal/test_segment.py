@@ -30,7 +30,8 @@ def segment(count: int = 3, *, payload: bytes = b"x") -> tuple[bytes, list[tuple
 def test_names() -> None:
     assert segment_name(12) == "0000000012.wal"
     assert sequence_of("0000000012.wal") == 12
-    for name in ("12.wal", "0000000012.wal.tmp", "lock", "000000001x.wal", "0000000012"):
+    arabic = "\N{ARABIC-INDIC DIGIT ONE}" * 10 + ".wal"
+    for name in ("12.wal", "0000000012.wal.tmp", "lock", "000000001x.wal", "0000000012", arabic):
         assert sequence_of(name) == 0
 
 
