@@ -205,9 +205,9 @@ class CompileAndTell(build_ext):
     would look for itself in a library without it when this run succeeds.
     """
 
-    sources: dict[str, bytes] | None = None
-    """`read_sources` before anything was compiled: a file that changes meanwhile is not what the
-    manifest tells then, and is not run compiled."""
+    sources: dict[str, bytes] = {}
+    """What `read_sources` returned before anything was compiled: a file that changes meanwhile is
+    not what the manifest tells then, and is not run compiled."""
 
     def build_extensions(self) -> None:
         """The C files of an extension at once, which distutils compiles one by one."""
@@ -269,7 +269,6 @@ class CompileAndTell(build_ext):
         return self.shims[room]
 
     def run(self) -> None:
-        sources = self.sources or read_sources()
         binaries = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]
         directory = Path(self.get_ext_fullpath("quorumcache.node.module")).parent
         target = directory / "compiled.json"
@@ -290,7 +289,8 @@ class CompileAndTell(build_ext):
         compiled = module_from_spec(spec)
         spec.loader.exec_module(compiled)
         names = [str(path.relative_to(directory)) for path in binaries]
-        target.write_text(compiled.manifest(sources, names, suffix))
+        assert self.sources, "nobody has read them: the manifest would hold for any"
+        target.write_text(compiled.manifest(self.sources, names, suffix))
 
 
 def extensions() -> list:  # of setuptools.Extension

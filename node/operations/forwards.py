@@ -150,7 +150,7 @@ class Forwards:
 
     def send_writes(self) -> None:
         """The turn ends: let what was gathered go."""
-        if self.writes.open:
+        if self.writes.open:  # In most turns nothing was, and to list that takes time, too.
             for node_id in list(self.writes.open):
                 self._send_writes(node_id)
 

@@ -1,6 +1,7 @@
 """Goal: what `setup.py` leaves behind is never taken for what it did not make.
 
-Method: its build command runs on a small package whose only extension cannot be built.
+Method: its build command runs on a small package whose only extension cannot be built, or whose
+compiler is replaced.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from types import ModuleType
 
 import pytest
 from setuptools import Distribution, Extension
+from setuptools.command.build_ext import build_ext
 
 from tests.support.native_core import MODULES
 
@@ -55,19 +57,24 @@ def setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     (package / "store").mkdir()
     (package / f"store/no_longer_compiled{EXTENSION_SUFFIXES[0]}").touch()
     (package / f"store/folder{EXTENSION_SUFFIXES[0]}").mkdir()
+    module.CompileAndTell.sources = module.read_sources()
     return module
+
+
+def command_of(build: type[build_ext], *, inplace: bool) -> build_ext:
+    """The build of one module, from a C file that is not there."""
+    extension = Extension("quorumcache.node.cluster_time", ["no-such-file.c"], optional=True)
+    fields = {"name": "x", "ext_modules": [extension], "package_dir": {"": "src"}}
+    command = build(Distribution(fields))
+    command.inplace = inplace
+    command.ensure_finalized()
+    return command
 
 
 def test_binaries_of_an_old_build_do_not_outlive_a_failed_one(
     setup: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = "quorumcache.node.cluster_time"
-    extension = Extension(name, ["there-is-no-such-file.c"], optional=True)
-    fields = {"name": "x", "ext_modules": [extension], "package_dir": {"": "src"}}
-    command = setup.CompileAndTell(Distribution(fields))
-    command.inplace = True
-    command.ensure_finalized()
-    command.run()
+    command_of(setup.CompileAndTell, inplace=True).run()
     package = tmp_path / "src/quorumcache/node"
     left = sorted(path.name for path in package.rglob("*") if path.is_file())
     assert left == ["__init__.py", "compiled.py"]
@@ -78,12 +85,7 @@ def test_what_an_earlier_build_left_to_copy_is_not_taken_for_new(
     setup: ModuleType, tmp_path: Path
 ) -> None:
     """`build_ext --inplace` copies what stands in the directory of the build."""
-    name = "quorumcache.node.cluster_time"
-    extension = Extension(name, ["there-is-no-such-file.c"], optional=True)
-    fields = {"name": "x", "ext_modules": [extension], "package_dir": {"": "src"}}
-    command = setup.CompileAndTell(Distribution(fields))
-    command.inplace = True
-    command.ensure_finalized()
+    command = command_of(setup.CompileAndTell, inplace=True)
     old = Path(command.build_lib, "quorumcache/node", f"cluster_time{EXTENSION_SUFFIXES[0]}")
     old.parent.mkdir(parents=True)
     old.touch()
@@ -107,10 +109,7 @@ def test_a_source_that_changes_during_a_build_was_not_compiled(
             binary.parent.mkdir(parents=True)
             binary.touch()
 
-    extension = Extension("quorumcache.node.cluster_time", ["any.c"])
-    fields = {"name": "x", "ext_modules": [extension], "package_dir": {"": "src"}}
-    command = Slow(Distribution(fields))
-    command.ensure_finalized()
+    command = command_of(Slow, inplace=False)
     command.run()
     manifest = json.loads(Path(command.build_lib, "quorumcache/node/compiled.json").read_text())
     assert manifest["sources"]["cluster_time.py"] == sha256(b"before = 1\n").hexdigest()
